@@ -1,0 +1,33 @@
+"""The errors a user can meet: each names what is wrong, where, and what to do about it."""
+
+
+class SynthVLMError(Exception):
+    """Base of every error whose cause lies in the input, the recipe or the store, not in this program."""
+
+
+class RecipeError(SynthVLMError):
+    """A recipe cannot be read, or one of its fields has an impossible value."""
+
+
+class CaptionSourceError(SynthVLMError):
+    """A caption file is missing, unreadable, or not in the format the recipe says."""
+
+
+class StorageError(SynthVLMError):
+    """A table or file of the store is missing or cannot be read or written."""
+
+
+class ModelError(SynthVLMError):
+    """A model folder or hub repository cannot be loaded, or is not of the kind the recipe needs."""
+
+
+class ImageError(SynthVLMError):
+    """An image cannot be decoded, or has a shape or type that a measure is not defined for."""
+
+
+class IncompleteShardsError(SynthVLMError):
+    """A step needs every shard of an upstream table, and some are missing or incomplete."""
+
+
+class SelectionError(SynthVLMError):
+    """The scored pool cannot give the selection the recipe asks for."""

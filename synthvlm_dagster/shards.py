@@ -1,0 +1,72 @@
+"""Which shard a caption belongs to, and how a Dagster run works through its shards one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dagster as dg
+
+from synthvlm_dagster.errors import SynthVLMError
+from synthvlm_dagster.recipe import active_recipe
+
+shards = dg.StaticPartitionsDefinition(active_recipe().shard_keys)
+
+
+def materialize_each_shard(
+    context: dg.AssetExecutionContext, make_shard: Callable[[str], tuple[str, dict[str, Any]]]
+) -> Iterator[dg.AssetMaterialization | dg.Output[None]]:
+    """Make every shard of a run, and record each in Dagster the moment it is done.
+
+    A shard that fails does not stop the others: the run ends with an error that names all that failed.
+
+    Args:
+        context: of an asset with `partitions_def=shards` and `output_required=False`.
+        make_shard: makes the shard of a partition key; returns the data version of its table and metadata.
+
+    Yields:
+        One materialization per shard as it is done. The asset's output, which would record every shard of the run
+        once more, follows only where something waits for it: in a run of one shard, or with other assets.
+
+    Raises:
+        dagster.Failure: at the end, when a shard failed.
+    """
+    keys = list(context.partition_keys)
+    failures: dict[str, Exception] = {}
+    versions: list[str] = []
+    for key in keys:
+        try:
+            version, metadata = make_shard(key)
+        except (SynthVLMError, OSError, RuntimeError, ValueError) as error:
+            context.log.exception(f"shard {key} failed")
+            failures[key] = error
+            continue
+        if len(keys) > 1:
+            yield dg.AssetMaterialization(
+                asset_key=context.asset_key,
+                partition=key,
+                metadata=metadata,
+                tags={"dagster/data_version": version, "dagster/code_version": _code_version(context)},
+            )
+        versions.append(version)
+        context.add_asset_metadata(metadata, partition_key=key)
+    if failures:
+        listed = "\n".join(f"shard {key}: {error}" for key, error in failures.items())
+        raise dg.Failure(
+            description=f"{len(failures)} of {len(keys)} shards failed; the others are recorded. Materialize the "
+            f"failed ones again when the cause is gone.\n{listed}",
+            metadata={"failed_shards": ", ".join(failures)},
+            allow_retries=False,
+        )
+    if len(keys) == 1 or _other_assets_follow(context):
+        context.set_data_version(context.asset_key, dg.DataVersion("-".join(versions)))
+        yield dg.Output(None)
+
+
+def _other_assets_follow(context: dg.AssetExecutionContext) -> bool:
+    selection = context.run.asset_selection
+    return selection is None or len(selection) > 1
+
+
+def _code_version(context: dg.AssetExecutionContext) -> str:
+    return context.assets_def.code_versions_by_key.get(context.asset_key) or ""

@@ -1,0 +1,213 @@
+"""Tables and files on any fsspec URL: the only module that touches the store.
+
+A table is a folder of parquet files below the storage URL. Every file appears whole or not at all: on a local disk
+it is written under a temporary name, synced and renamed; on an object store it is one PUT.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+import polars as pl
+from fsspec.implementations.local import LocalFileSystem
+
+from synthvlm_dagster.errors import StorageError
+
+TEMPORARY_PREFIX = ".tmp-"
+WHOLE_TABLE = "table.parquet"
+
+
+class Storage:
+    """A folder of tables and files on a local disk or an object store.
+
+    Every path given to the methods is relative to the storage URL and uses `/`.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise StorageError(f"{url}: cannot be used as storage: {error}") from error
+        self._root = self._root.rstrip("/")
+        self._is_local = isinstance(self._fs, LocalFileSystem)
+
+    def url(self, path: str = "") -> str:
+        """Where `path` is, as a person would type it: a local path, or a URL with its scheme."""
+        full = self._full(path)
+        return full if self._is_local else self._fs.unstrip_protocol(full)
+
+    def files(self, folder: str, suffix: str = "") -> list[str]:
+        """Sorted paths of the finished files below `folder` (recursively); empty when there is no such folder."""
+        try:
+            found = self._fs.find(self._full(folder))
+        except FileNotFoundError:
+            return []
+        paths = (path.removeprefix(self._root).lstrip("/") for path in found)
+        return sorted(path for path in paths if path.endswith(suffix) and not _is_temporary(path))
+
+    def exists(self, path: str) -> bool:
+        """Whether a file stands at `path`."""
+        return self._fs.isfile(self._full(path))
+
+    def read_bytes(self, path: str) -> bytes:
+        """Content of one file.
+
+        Raises:
+            StorageError: there is no such file, or it cannot be read.
+        """
+        try:
+            return self._fs.cat_file(self._full(path))
+        except OSError as error:
+            raise StorageError(f"{self.url(path)}: cannot be read: {error}") from error
+
+    def write_bytes(self, path: str, content: bytes) -> None:
+        """Write one file whole.
+
+        Raises:
+            StorageError: the file cannot be written (disk full, no permission, lost connection).
+        """
+        with self._staged_file(path) as staged:
+            staged.write_bytes(content)
+
+    def delete(self, path: str) -> None:
+        """Delete one file; no error when it is not there."""
+        try:
+            self._fs.rm_file(self._full(path))
+        except FileNotFoundError:
+            return
+
+    def has_table(self, table: str) -> bool:
+        """Whether at least one file of the table exists."""
+        return bool(self.files(table, ".parquet"))
+
+    def write_table(self, table: str, frame: pl.DataFrame | pl.LazyFrame) -> None:
+        """Replace a table kept in one file by the rows of `frame`, streamed when it is lazy."""
+        self.write_chunk(table, WHOLE_TABLE, frame)
+
+    def write_chunk(self, table: str, name: str, frame: pl.DataFrame | pl.LazyFrame) -> None:
+        """Write one immutable parquet file `name` of a table kept in many.
+
+        Raises:
+            StorageError: the file cannot be written; the files already there stay.
+        """
+        with self._staged_file(f"{table}/{name}") as staged:
+            frame.lazy().sink_parquet(staged)
+
+    def scan(self, table: str) -> pl.LazyFrame:
+        """The rows of every file below the table's folder, lazily, in order of file name.
+
+        Raises:
+            StorageError: the table has no file yet.
+        """
+        paths = self.files(table, ".parquet")
+        if not paths:
+            raise StorageError(f"{self.url(table)}: no such table; materialize the asset that writes it first")
+        return self.scan_files(paths)
+
+    def scan_files(self, paths: list[str]) -> pl.LazyFrame:
+        """The rows of the given parquet files (at least one), lazily, in the given order."""
+        full = [self._full(path) for path in paths]
+        if self._is_local:
+            return pl.scan_parquet(full, hive_partitioning=False, glob=False)
+        import pyarrow.dataset
+
+        return pl.scan_pyarrow_dataset(pyarrow.dataset.dataset(full, filesystem=self._fs, format="parquet"))
+
+    def version(self, table: str) -> str:
+        """Fingerprint of a table's content: equal files, equal version; empty when the table has no file.
+
+        Files of chunked tables are named by their content, so that names and sizes tell them apart; whole tables are
+        read.
+        """
+        digest = hashlib.blake2b(digest_size=8)
+        paths = self.files(table, ".parquet")
+        for path in paths:
+            content = self.read_bytes(path) if path.endswith(f"/{WHOLE_TABLE}") else str(self.size(path)).encode()
+            digest.update(path.encode() + b"\0" + content + b"\0")
+        return digest.hexdigest() if paths else ""
+
+    def size(self, path: str) -> int:
+        """Size of one file in bytes."""
+        return int(self._fs.size(self._full(path)) or 0)
+
+    @contextmanager
+    def replaced_folder(self, folder: str) -> Iterator[Path]:
+        """Build a folder aside and swap it in whole.
+
+        Yields:
+            An empty local folder to fill. When the block ends without an error its files take the place of what stood
+            at `folder`; after an error or a kill the old folder stands as it was.
+        """
+        target = self._full(folder)
+        if not self._is_local:
+            with tempfile.TemporaryDirectory() as staged:
+                yield Path(staged)
+                self._upload_folder(Path(staged), folder)
+            return
+        name = uuid.uuid4().hex
+        parent = Path(target).parent
+        parent.mkdir(parents=True, exist_ok=True)
+        staged, discarded = (parent / f"{TEMPORARY_PREFIX}{name}-{part}" for part in ("new", "old"))
+        staged.mkdir()
+        try:
+            yield staged
+            if Path(target).exists():
+                os.rename(target, discarded)
+            os.rename(staged, target)
+        except OSError as error:
+            raise StorageError(f"{self.url(folder)}: cannot be written: {error}") from error
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+            shutil.rmtree(discarded, ignore_errors=True)
+
+    def _upload_folder(self, source: Path, folder: str) -> None:
+        fresh = sorted(file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file())
+        for name in fresh:
+            self._fs.put_file(str(source / name), self._full(f"{folder}/{name}"))
+        for stale in set(self.files(folder)) - {f"{folder}/{name}" for name in fresh}:
+            self.delete(stale)
+
+    @contextmanager
+    def _staged_file(self, path: str) -> Iterator[Path]:
+        target = self._full(path)
+        try:
+            if self._is_local:
+                staged = Path(target).with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+                staged.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    yield staged
+                    _sync(staged)
+                    os.replace(staged, target)
+                    _sync(staged.parent)
+                finally:
+                    staged.unlink(missing_ok=True)
+            else:
+                with tempfile.TemporaryDirectory() as folder:
+                    staged = Path(folder) / "file"
+                    yield staged
+                    self._fs.pipe_file(target, staged.read_bytes())
+        except OSError as error:
+            raise StorageError(f"{self.url(path)}: cannot be written: {error}") from error
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}".rstrip("/")
+
+
+def _is_temporary(path: str) -> bool:
+    return any(part.startswith(TEMPORARY_PREFIX) for part in path.split("/"))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
