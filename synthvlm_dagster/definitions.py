@@ -1,0 +1,24 @@
+"""Everything Dagster sees, in pipeline order: captions → images → scores → dataset."""
+
+import dagster as dg
+
+from synthvlm_dagster.captions import assets as caption_assets
+from synthvlm_dagster.captions import checks as caption_checks
+from synthvlm_dagster.dataset import assets as dataset_assets
+from synthvlm_dagster.dataset import checks as dataset_checks
+from synthvlm_dagster.images import assets as image_assets
+from synthvlm_dagster.images import checks as image_checks
+from synthvlm_dagster.operations.terminal_log import terminal_log
+from synthvlm_dagster.recipe import active_recipe
+from synthvlm_dagster.scores import assets as score_assets
+from synthvlm_dagster.scores import checks as score_checks
+from synthvlm_dagster.storage import Storage
+
+defs = dg.Definitions(
+    assets=dg.load_assets_from_modules([caption_assets, image_assets, score_assets, dataset_assets]),
+    asset_checks=dg.load_asset_checks_from_modules([caption_checks, image_checks, score_checks, dataset_checks]),
+    resources={"recipe": active_recipe(), "storage": Storage(active_recipe().storage)},
+    # One process per run: a step in a child process would outlive its killed run and keep the GPU busy.
+    executor=dg.in_process_executor,
+    loggers={"console": terminal_log},
+)

@@ -1,0 +1,53 @@
+"""A console log of one short line per message, in place of Dagster's own of several hundred characters."""
+
+import logging
+import sys
+
+import dagster as dg
+from rich.console import Console
+from rich.text import Text
+
+_STYLES = {"DEBUG": "dim", "INFO": "", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
+
+
+class TerminalLogHandler(logging.Handler):
+    """Prints `12:03:44  generated_images  message`, coloured by level where the terminal can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._console = Console(file=sys.stderr, soft_wrap=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        context = getattr(record, "dagster_meta", {})
+        event = context.get("dagster_event")
+        if event is not None and not event.is_failure:
+            return
+        clock = self.formatter.formatTime(record, "%H:%M:%S") if self.formatter else ""
+        line = Text(f"{clock}  {context.get('step_key') or 'run':<18} ", style="dim")
+        line.append(str(context.get("orig_message") or record.getMessage()), style=_STYLES.get(record.levelname, ""))
+        if event is not None and (error := _cause_of(event)):
+            line.append(f"\n{error}", style="red")
+        self._console.print(line)
+
+
+def _cause_of(event: dg.DagsterEvent) -> str | None:
+    error = getattr(event.event_specific_data, "error", None)
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else None
+
+
+@dg.logger(
+    {
+        "log_level": dg.Field(
+            str, default_value="INFO", description="Least severe level shown: DEBUG, INFO, WARNING or ERROR."
+        )
+    }
+)
+def terminal_log(context: dg.InitLoggerContext) -> logging.Logger:
+    """The console logger of every run: what a person follows, without Dagster's event details (the UI has them)."""
+    log = logging.Logger("synthvlm", level=context.logger_config["log_level"])
+    handler = TerminalLogHandler()
+    handler.setFormatter(logging.Formatter())
+    log.addHandler(handler)
+    return log
