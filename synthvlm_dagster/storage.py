@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import fsspec
 import polars as pl
@@ -65,6 +66,17 @@ class Storage:
         """
         try:
             return self._fs.cat_file(self._full(path))
+        except OSError as error:
+            raise StorageError(f"{self.url(path)}: cannot be read: {error}") from error
+
+    def open(self, path: str) -> BinaryIO:
+        """One file as a seekable stream, for files too large to be read whole.
+
+        Raises:
+            StorageError: there is no such file, or it cannot be opened.
+        """
+        try:
+            return self._fs.open(self._full(path), "rb")
         except OSError as error:
             raise StorageError(f"{self.url(path)}: cannot be read: {error}") from error
 
