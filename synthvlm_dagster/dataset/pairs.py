@@ -1,0 +1,63 @@
+"""The selected pairs together with their images, streamed so that no shard has to fit into memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import polars as pl
+
+from synthvlm_dagster.errors import StorageError
+from synthvlm_dagster.images.shard import read_images
+from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.storage import Storage
+
+SELECTED = "dataset/selected"
+
+_IMAGES_IN_MEMORY = 64
+_SECONDS_BETWEEN_REPORTS = 5.0
+
+
+def image_suffix(recipe: Recipe) -> str:
+    """File name suffix of the recipe's image format, without the dot: `png`, `jpg` or `webp`."""
+    return "jpg" if recipe.generation.image_format == "jpeg" else recipe.generation.image_format
+
+
+def with_images(
+    recipe: Recipe,
+    storage: Storage,
+    pairs: pl.DataFrame,
+    on_progress: Callable[[str], None] = lambda message: None,
+) -> Iterator[pl.DataFrame]:
+    """Join images to pairs, a few dozen at a time.
+
+    Args:
+        pairs: at least the columns image_id and shard; image_id is unique.
+
+    Yields:
+        Frames of at most 64 rows: the columns of `pairs`, then those columns of `images` that `pairs` has not
+        (image {bytes, path}, width, height, seed, …). Shards come in order of their key, rows in the store's order.
+
+    Raises:
+        StorageError: an image is missing from the store.
+    """
+    done, started, reported = 0, time.monotonic(), time.monotonic()
+    for shard in pairs.sort("shard").partition_by("shard"):
+        shard_key = shard["shard"][0]
+        missing = set(shard["image_id"])
+        images = read_images(recipe, storage, shard_key).filter(pl.col("image_id").is_in(shard["image_id"].implode()))
+        for batch in images.collect_batches(chunk_size=_IMAGES_IN_MEMORY, maintain_order=True):
+            missing -= set(batch["image_id"])
+            new = [name for name in batch.columns if name not in pairs.columns]
+            yield batch.select("image_id", *new).join(shard, on="image_id", maintain_order="left").select(
+                *pairs.columns, *new
+            )
+            done += batch.height
+            if time.monotonic() - reported >= _SECONDS_BETWEEN_REPORTS:
+                reported = time.monotonic()
+                on_progress(f"{done:,} of {pairs.height:,} images, {done / (reported - started):.0f} per second")
+        if missing:
+            raise StorageError(
+                f"shard {shard_key}: {len(missing)} images of selected or scored pairs are not in the store, among "
+                f"them {min(missing)}. Materialize generated_images[{shard_key}] again"
+            )

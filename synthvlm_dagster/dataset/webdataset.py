@@ -1,0 +1,116 @@
+"""WebDataset tar files of the selected pairs: KEY.jpg (or png, webp), KEY.txt and KEY.json side by side.
+
+Layout: https://github.com/webdataset/webdataset. The files are plain tar archives, written with the standard library:
+the webdataset package loads torch when it is imported.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+from synthvlm_dagster.dataset.pairs import SELECTED, image_suffix, with_images
+from synthvlm_dagster.errors import StorageError
+from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.storage import Storage
+
+FOLDER = "dataset/webdataset"
+
+
+@dataclass(frozen=True)
+class WebDatasetExport:
+    """What was written.
+
+    Attributes:
+        pairs: number of samples.
+        tars: number of tar files.
+        bytes: size of all tar files.
+        sample: the `json` part of the first sample; None when nothing was selected.
+    """
+
+    pairs: int
+    tars: int
+    bytes: int
+    sample: dict[str, Any] | None
+
+
+def write_webdataset(
+    recipe: Recipe, storage: Storage, on_progress: Callable[[str], None] = lambda message: None
+) -> WebDatasetExport:
+    """Write the selected pairs as `00000.tar`, `00001.tar` … of `exports.webdataset.pairs_per_tar` samples each.
+
+    A sample's key is its image_id; `txt` is the caption, `json` the scores and everything that is known of the image.
+    Samples stand in the order of the store, which is by caption hash and so as good as shuffled. Equal pairs from an
+    equal store give equal bytes. The old export stands until the new one is whole.
+
+    Raises:
+        StorageError: an image is missing, or the folder cannot be written.
+    """
+    selected = storage.scan(SELECTED).collect()
+    batches = with_images(recipe, storage, selected, on_progress)
+    rows = chain.from_iterable(batch.iter_rows(named=True) for batch in batches)
+    tars, total_bytes, sample = 0, 0, None
+    with storage.replaced_folder(FOLDER) as folder:
+        while first := next(rows, None):
+            file = folder / f"{tars:05d}.tar"
+            with tarfile.open(file, "w", format=tarfile.USTAR_FORMAT) as tar:
+                for row in chain([first], islice(rows, recipe.exports.webdataset.pairs_per_tar - 1)):
+                    content = row.pop("image")["bytes"]
+                    facts = json.dumps(row, ensure_ascii=False).encode()
+                    _add(tar, f"{row['image_id']}.{image_suffix(recipe)}", content)
+                    _add(tar, f"{row['image_id']}.txt", row["text"].encode())
+                    _add(tar, f"{row['image_id']}.json", facts)
+                    sample = sample or row
+            tars, total_bytes = tars + 1, total_bytes + file.stat().st_size
+    return WebDatasetExport(pairs=selected.height, tars=tars, bytes=total_bytes, sample=sample)
+
+
+@dataclass(frozen=True)
+class WebDatasetVerdict:
+    """How an export differs from the selected pairs; both fields are sorted and empty when all is well.
+
+    Attributes:
+        missing: files of selected pairs, named as in the tar, that are in no tar.
+        unexpected: files of the tars that belong to no selected pair, or that come twice.
+    """
+
+    missing: list[str]
+    unexpected: list[str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every selected pair is there once with all its parts, and nothing else."""
+        return not (self.missing or self.unexpected)
+
+
+def verify_webdataset(recipe: Recipe, storage: Storage) -> WebDatasetVerdict:
+    """Compare the names in the tar files with the selected pairs.
+
+    Raises:
+        StorageError: a tar file cannot be read to its end, or there is no selection.
+    """
+    image_ids = storage.scan(SELECTED).select("image_id").collect()["image_id"]
+    wanted = {f"{image_id}.{suffix}" for image_id in image_ids for suffix in (image_suffix(recipe), "txt", "json")}
+    found: Counter[str] = Counter()
+    for path in storage.files(FOLDER, ".tar"):
+        try:
+            with storage.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+                found.update(member.name for member in tar)
+        except (OSError, tarfile.TarError) as error:
+            raise StorageError(f"{storage.url(path)}: is not a whole tar file: {error}") from error
+    repeated = {name for name, count in found.items() if count > 1}
+    return WebDatasetVerdict(
+        missing=sorted(wanted - found.keys()), unexpected=sorted((found.keys() - wanted) | repeated)
+    )
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))

@@ -1,0 +1,1 @@
+"""Third stage: measure how well each generated image shows its caption (SynthVLM §3.3)."""
