@@ -1,0 +1,119 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synthvlm_dagster.errors import RecipeError
+from synthvlm_dagster.recipe import Recipe, load_recipe, packaged_recipes, parse_recipe
+
+SMALLEST = """\
+name: smallest
+sources:
+  - name: mine
+    path: captions.csv
+generation:
+  model: org/model
+selection:
+  count: 10
+"""
+
+
+def parse(text: str, folder: Path = Path("/recipes")) -> Recipe:
+    return parse_recipe(text, folder / "recipe.yaml")
+
+
+@pytest.mark.parametrize("name", packaged_recipes())
+def test_packaged_recipes_are_valid(name):
+    assert load_recipe(name).shard_keys[0] == "0000"
+
+
+def test_the_paper_recipe_has_the_settings_of_the_paper():
+    recipe = load_recipe("synthvlm-100k")
+    assert (recipe.generation.width, recipe.generation.height) == (1024, 1024)
+    assert recipe.generation.num_inference_steps == 60
+    assert recipe.scoring.clip.model == "ViT-B-32"
+    assert recipe.scoring.ssim.reduced_size == 336
+    assert (recipe.selection.count, recipe.selection.ssim_weight) == (100_000, 0.5)
+
+
+def test_relative_paths_start_at_the_recipe_and_hub_ids_stay(tmp_path):
+    (tmp_path / "models").mkdir()
+    text = SMALLEST.replace("org/model", "models") + "storage: tables\n"
+    recipe = parse(text, tmp_path)
+    assert recipe.sources[0].path == str(tmp_path / "captions.csv")
+    assert recipe.generation.model == str(tmp_path / "models")
+    assert recipe.storage == str(tmp_path / "tables")
+    assert parse(SMALLEST, tmp_path).generation.model == "org/model"
+
+
+def test_storage_defaults_to_a_folder_beside_the_dagster_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SYNTHVLM_STORAGE", raising=False)
+    assert parse(SMALLEST).storage == str(tmp_path / "storage" / "smallest")
+    monkeypatch.setenv("SYNTHVLM_STORAGE", "s3://bucket/tables/")
+    assert parse(SMALLEST).storage == "s3://bucket/tables/smallest"
+
+
+def test_packages_can_hold_files():
+    recipe = parse(SMALLEST.replace("org/model", "package://synthvlm_dagster.demo/models/generator"))
+    assert recipe.generation.model.endswith("synthvlm_dagster/demo/models/generator")
+    with pytest.raises(RecipeError, match="package nowhere_at_all is not installed"):
+        parse(SMALLEST.replace("org/model", "package://nowhere_at_all/models"))
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "message"),
+    [
+        (("  model: org/model", "  model: org/model\n  num_inference_step: 3"), 7, "did you mean num_inference_steps"),
+        (("generation:", "generatoin:"), 5, "did you mean generation"),
+        (("    path: captions.csv", "    pth: captions.csv"), 4, "did you mean path"),
+        (("  count: 10", "  count: ten"), 8, "selection.count"),
+        (("  count: 10", "  count: 10\n  share: 0.5"), 7, "exactly one of count"),
+        (("  count: 10", "  share: 1.5"), 8, "selection.share"),
+        (("name: smallest", "name: ../escape"), 1, "name"),
+        (("  model: org/model", "  model: org/model\n  width: 100"), 7, "multiple of 8"),
+    ],
+)
+def test_mistakes_are_named_with_file_line_and_field(change, line, message):
+    with pytest.raises(RecipeError) as error:
+        parse(SMALLEST.replace(*change))
+    assert f"/recipes/recipe.yaml, line {line}: " in str(error.value)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a list", "must be a YAML mapping"),
+        ("name: [unclosed", "not valid YAML"),
+        ("", "must be a YAML mapping"),
+        (SMALLEST.replace("selection:\n  count: 10\n", ""), "selection: is required but missing"),
+        (SMALLEST + "curation: {rules: {alnum_ratio: {min: 2, max: 1}}}", "no caption could be kept"),
+        (SMALLEST + "curation: {text_template: nothing}", "must contain {caption}"),
+    ],
+)
+def test_what_is_no_recipe_is_refused(text, message):
+    with pytest.raises(RecipeError, match=message.replace("{", r"\{")):
+        parse(text)
+
+
+def test_an_unknown_recipe_names_those_that_exist():
+    with pytest.raises(RecipeError, match=r"no such recipe.*demo"):
+        load_recipe("nowhere.yaml")
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_recipe_or_a_clear_error(text):
+    try:
+        parse(text)
+    except RecipeError as error:
+        assert "recipe.yaml" in str(error)
+
+
+@given(st.dictionaries(st.sampled_from([*Recipe.model_fields, "extra"]), st.integers() | st.text() | st.none()))
+def test_any_values_are_a_recipe_or_a_clear_error(content):
+    import yaml
+
+    with pytest.raises(RecipeError, match=r"recipe\.yaml"):
+        parse(yaml.safe_dump(content))

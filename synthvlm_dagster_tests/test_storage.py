@@ -1,0 +1,99 @@
+import uuid
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from synthvlm_dagster.errors import StorageError
+from synthvlm_dagster.storage import Storage
+
+ROWS = pl.DataFrame({"caption_id": ["b", "a"], "score": [0.5, None], "image": [{"bytes": b"\x00", "path": "x"}] * 2})
+
+
+@pytest.fixture(params=["local", "memory"])
+def storage(request, tmp_path):
+    return Storage(str(tmp_path / "store") if request.param == "local" else f"memory://{uuid.uuid4().hex}")
+
+
+def test_a_table_comes_back_as_written(storage):
+    storage.write_table("captions/raw", ROWS.lazy())
+    assert_frame_equal(storage.scan("captions/raw").collect(), ROWS)
+    assert_frame_equal(storage.scan("captions/raw").select("score").collect(), ROWS.select("score"))
+    storage.write_table("captions/raw", ROWS.head(1))
+    assert storage.scan("captions/raw").collect().height == 1
+    assert storage.files("captions") == ["captions/raw/table.parquet"]
+
+
+def test_chunks_are_read_as_one_table(storage):
+    assert not storage.has_table("images")
+    storage.write_chunk("images/a/0001", "chunk-1.parquet", ROWS)
+    storage.write_chunk("images/a/0000", "chunk-2.parquet", ROWS)
+    assert storage.files("images") == ["images/a/0000/chunk-2.parquet", "images/a/0001/chunk-1.parquet"]
+    assert storage.scan("images").collect().height == 4
+    assert storage.scan_files(storage.files("images")[:1]).collect().height == 2
+
+
+def test_versions_follow_content(storage):
+    assert storage.version("t") == ""
+    storage.write_table("t", ROWS)
+    first = storage.version("t")
+    storage.write_table("t", ROWS)
+    assert storage.version("t") == first
+    storage.write_table("t", ROWS.reverse())
+    assert storage.version("t") != first
+
+
+def test_missing_tables_and_files_say_what_to_do(storage):
+    with pytest.raises(StorageError, match="materialize the asset that writes it first"):
+        storage.scan("nothing")
+    with pytest.raises(StorageError, match="cannot be read"):
+        storage.read_bytes("nothing")
+    storage.delete("nothing")
+    assert storage.files("nothing") == []
+
+
+def test_a_write_that_fails_leaves_nothing_new(storage):
+    storage.write_table("t", ROWS)
+    broken = ROWS.lazy().with_columns(pl.col("caption_id").str.to_integer(strict=True))
+    with pytest.raises(pl.exceptions.PolarsError):
+        storage.write_table("t", broken)
+    assert_frame_equal(storage.scan("t").collect(), ROWS)
+    assert storage.files("") == ["t/table.parquet"]
+
+
+def test_a_folder_is_swapped_in_whole(storage):
+    def export(*names):
+        with storage.replaced_folder("dataset/llava") as folder:
+            for name in names:
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_text(name)
+
+    export("a.json", "images/1.jpg")
+    assert storage.files("dataset") == ["dataset/llava/a.json", "dataset/llava/images/1.jpg"]
+    export("a.json", "images/2.jpg")
+    assert storage.files("dataset") == ["dataset/llava/a.json", "dataset/llava/images/2.jpg"]
+    assert storage.read_bytes("dataset/llava/images/2.jpg") == b"images/2.jpg"
+
+    with pytest.raises(RuntimeError, match="killed"), storage.replaced_folder("dataset/llava") as folder:
+        (folder / "half.json").write_text("half")
+        raise RuntimeError("killed")
+    assert storage.files("dataset") == ["dataset/llava/a.json", "dataset/llava/images/2.jpg"]
+
+
+def test_temporary_files_are_never_seen(tmp_path):
+    storage = Storage(str(tmp_path))
+    storage.write_bytes("folder/file", b"whole")
+    (tmp_path / "folder" / ".tmp-123").write_bytes(b"half")
+    assert storage.files("") == ["folder/file"]
+    assert storage.exists("folder/file")
+
+
+def test_a_disk_that_cannot_be_written_is_a_clear_error(tmp_path):
+    (tmp_path / "store").write_text("a file where the store should be")
+    with pytest.raises(StorageError, match="cannot be written"):
+        Storage(str(tmp_path / "store")).write_bytes("t", b"x")
+
+
+def test_an_unknown_protocol_is_a_clear_error():
+    with pytest.raises(StorageError, match="cannot be used as storage"):
+        Storage("nonsense://bucket")
