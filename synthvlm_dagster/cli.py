@@ -1,0 +1,170 @@
+"""The `synthvlm` command: init, check, plan, run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from synthvlm_dagster.errors import SynthVLMError
+from synthvlm_dagster.operations.home import PROJECT_FILES, ensure_dagster_home, project_file
+from synthvlm_dagster.recipe import RECIPE_VARIABLE, RECIPES_FOLDER, active_recipe, packaged_recipes
+
+if TYPE_CHECKING:
+    from synthvlm_dagster.operations.run import Pipeline
+
+console = Console(highlight=False, soft_wrap=True)
+
+recipe_option = click.option(
+    "--recipe",
+    "-r",
+    envvar=RECIPE_VARIABLE,
+    default="demo",
+    show_default=True,
+    help=f"Recipe file, or the name of a packaged one. Also read from ${RECIPE_VARIABLE}.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="synthvlm_dagster")
+def main() -> None:
+    """Curate captions, synthesize their images, keep the pairs that match best."""
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
+@click.option("--from", "template", default="start", show_default=True, help="Packaged recipe to start from.")
+def init(folder: Path, template: str) -> None:
+    """Write a commented recipe.yaml to start from, and the Dagster settings beside it.
+
+    Files that exist are left as they are.
+    """
+    with plain_errors():
+        if template not in packaged_recipes():
+            raise click.UsageError(f"no packaged recipe {template!r}; there are: {', '.join(packaged_recipes())}")
+        folder.mkdir(parents=True, exist_ok=True)
+        sources = {"recipe.yaml": RECIPES_FOLDER / f"{template}.yaml"}
+        sources |= {name: project_file(name) for name in PROJECT_FILES}
+        for name, source in sources.items():
+            target = folder / name
+            if target.exists():
+                console.print(f"kept     {target} (it exists)")
+            else:
+                shutil.copyfile(source, target)
+                console.print(f"written  {target}")
+        recipe = folder / "recipe.yaml"
+        console.print(f"\nEdit {recipe}, then:\n  synthvlm check --recipe {recipe}\n  synthvlm run   --recipe {recipe}")
+
+
+@main.command()
+@recipe_option
+def check(recipe: str) -> None:
+    """Validate a recipe and everything it names: caption files, models, storage."""
+    with plain_errors():
+        use_recipe(recipe)
+        from synthvlm_dagster.operations.preflight import check_recipe
+
+        findings = check_recipe(active_recipe())
+        for finding in findings:
+            style, mark = {"ok": ("green", "ok"), "unknown": ("yellow", "?"), "error": ("red", "error")}[finding.state]
+            console.print(f"[{style}]{mark:<6}[/] {finding.subject:<24} ", end="")
+            console.print(finding.message, markup=False)
+        if any(finding.state == "error" for finding in findings):
+            raise SystemExit(1)
+
+
+@main.command()
+@recipe_option
+def plan(recipe: str) -> None:
+    """Show what would be made: captions, images, missing shards. Makes nothing."""
+    with plain_errors():
+        use_recipe(recipe)
+        from synthvlm_dagster.operations.overview import print_plan
+
+        with open_pipeline() as pipeline:
+            print_plan(pipeline, console)
+
+
+@main.command()
+@recipe_option
+@click.option("--select", "selection", default="*", show_default=True, help="Assets, in Dagster's selection syntax.")
+@click.option("--shards", default=None, metavar="KEYS", help="Only these shards, e.g. 0000,0003 or 0000-0003.")
+def run(recipe: str, selection: str, shards: str | None) -> None:
+    """Make everything that is missing or outdated, in order, in this terminal.
+
+    Every step is a Dagster run in the project's instance: `dagster dev` shows it with its metadata. A run that was
+    killed goes on where it stopped.
+    """
+    with plain_errors():
+        use_recipe(recipe)
+        from synthvlm_dagster.operations.overview import print_results, print_step
+
+        with open_pipeline() as pipeline:
+            selected = pipeline.resolve_selection(selection)
+            keys = parse_shards(shards, active_recipe().shard_keys) if shards else None
+            succeeded = pipeline.run_missing(selected, keys, lambda step: print_step(step, console))
+            print_results(pipeline, console)
+            if not succeeded:
+                console.print("\n[red]A run failed; what was made before is kept.[/] Mend the cause, then run again.")
+                raise SystemExit(1)
+
+
+@contextmanager
+def open_pipeline() -> Iterator[Pipeline]:
+    """The active recipe's pipeline on the project's Dagster instance."""
+    import dagster as dg
+
+    from synthvlm_dagster.definitions import defs
+    from synthvlm_dagster.operations.run import Pipeline
+    from synthvlm_dagster.storage import Storage
+
+    with dg.DagsterInstance.get() as instance:
+        yield Pipeline(defs, instance, active_recipe(), Storage(active_recipe().storage))
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Show a user's mistake as its message alone; a traceback is for mistakes of this program."""
+    try:
+        yield
+    except SynthVLMError as error:
+        console.print(f"[red]{type(error).__name__}[/]")
+        console.print(str(error), markup=False)
+        raise SystemExit(2) from error
+
+
+def use_recipe(recipe: str) -> None:
+    """Make a recipe the active one of this process and of those it starts, on the project's Dagster instance.
+
+    Raises:
+        RecipeError: it cannot be read or is not valid.
+    """
+    ensure_dagster_home()
+    os.environ[RECIPE_VARIABLE] = recipe if recipe in packaged_recipes() else str(Path(recipe).resolve())
+    active_recipe.cache_clear()
+    active_recipe()
+
+
+def parse_shards(text: str, known: list[str]) -> list[str]:
+    """Read partition keys and ranges such as `0000,0004-0007`.
+
+    Raises:
+        click.UsageError: a key is not one of `known`, or a range runs backwards.
+    """
+    chosen: set[str] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        last = last or first
+        for key in (first, last):
+            if key not in known:
+                raise click.UsageError(f"no shard {key!r}; this recipe has {known[0]} to {known[-1]}")
+        if first > last:
+            raise click.UsageError(f"{part.strip()}: the range runs backwards")
+        chosen.update(key for key in known if first <= key <= last)
+    return sorted(chosen)

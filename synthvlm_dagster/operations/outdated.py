@@ -1,0 +1,88 @@
+"""Which tables are missing or no longer what the recipe and their inputs would give now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import dagster as dg
+import polars as pl
+
+from synthvlm_dagster.captions.readers import source_version
+from synthvlm_dagster.images.shard import shard_progress
+from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.scores.shard import missing_scores
+from synthvlm_dagster.storage import Storage
+
+DATA_VERSION_TAG = "dagster/data_version"
+CODE_VERSION_TAG = "dagster/code_version"
+INPUT_VERSION_TAG = "dagster/input_data_version/"
+RAW_CAPTIONS = dg.AssetKey("raw_captions")
+
+
+def why_outdated(
+    spec: dg.AssetSpec,
+    parents: Iterable[dg.AssetSpec],
+    instance: dg.DagsterInstance,
+    recipe: Recipe,
+    storage: Storage,
+) -> str | None:
+    """Why an unpartitioned asset should be materialized again, in a few words; None when it is up to date.
+
+    Compares what Dagster recorded at its last materialization with what stands now: its code version (which holds the
+    recipe's section), the versions of its inputs, and its table in the store.
+    """
+    event = instance.get_latest_materialization_event(spec.key)
+    if event is None or event.asset_materialization is None:
+        return "not made yet"
+    made = event.asset_materialization
+    tags = made.tags or {}
+    if tags.get(CODE_VERSION_TAG) != spec.code_version:
+        return "recipe or code has changed"
+    if not _table_stands(made, storage):
+        return "its table is gone, or was made in another store"
+    if spec.key == RAW_CAPTIONS and _text(made, "source_version") != source_version(recipe.sources):
+        return "caption files have changed"
+    reasons = (_why_parent_outdates(parent, instance, tags, event.storage_id) for parent in parents)
+    return next((reason for reason in reasons if reason), None)
+
+
+def _why_parent_outdates(
+    parent: dg.AssetSpec, instance: dg.DagsterInstance, tags: Mapping[str, str], made_at: int
+) -> str | None:
+    name = parent.key.to_user_string()
+    event = instance.get_latest_materialization_event(parent.key)
+    if event is None or event.asset_materialization is None:
+        return f"{name} is not made yet"
+    if parent.partitions_def is not None:
+        changed = event.storage_id > made_at
+    else:
+        version = (event.asset_materialization.tags or {}).get(DATA_VERSION_TAG)
+        changed = version != tags.get(INPUT_VERSION_TAG + name)
+    return f"{name} has changed" if changed else None
+
+
+def _table_stands(made: dg.AssetMaterialization, storage: Storage) -> bool:
+    location, root = _text(made, "dagster/uri"), storage.url() + "/"
+    return bool(location) and location.startswith(root) and bool(storage.files(location.removeprefix(root)))
+
+
+def _text(made: dg.AssetMaterialization, name: str) -> str:
+    value = made.metadata.get(name)
+    return str(value.value) if value is not None else ""
+
+
+def shards_to_generate(instance: dg.DagsterInstance, recipe: Recipe, storage: Storage) -> list[str]:
+    """Shards with images to make, or that Dagster has no record of; in order."""
+    recorded = instance.get_materialized_partitions(dg.AssetKey("generated_images"))
+    unfinished = shard_progress(recipe, storage).filter(pl.col("missing") > 0)["shard"].to_list()
+    return [shard for shard in recipe.shard_keys if shard not in recorded or shard in unfinished]
+
+
+def shards_to_score(instance: dg.DagsterInstance, recipe: Recipe, storage: Storage) -> list[str]:
+    """Shards with images to measure, or that Dagster has no record of; in order."""
+    recorded = instance.get_materialized_partitions(dg.AssetKey("image_scores"))
+    return [
+        shard
+        for shard in recipe.shard_keys
+        if shard not in recorded or not missing_scores(recipe, storage, shard).is_empty()
+    ]

@@ -1,0 +1,112 @@
+"""What the terminal shows of a pipeline: the plan before a run, the steps during it, the results after it."""
+
+from __future__ import annotations
+
+import dagster as dg
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from synthvlm_dagster.dataset.report_facts import Facts, gather_facts
+from synthvlm_dagster.images.naming import generator_name
+from synthvlm_dagster.images.shard import shard_progress
+from synthvlm_dagster.operations.run import Pipeline, Step
+from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.scores.naming import scorer_name
+from synthvlm_dagster.storage import Storage
+
+LOCATIONS = {
+    "dataset for LLaVA": "dataset/llava",
+    "dataset as WebDataset": "dataset/webdataset",
+    "report": "dataset/report/index.html",
+}
+
+
+def print_plan(pipeline: Pipeline, console: Console) -> None:
+    """Print what exists and what a run would make."""
+    recipe, storage = pipeline.recipe, pipeline.storage
+    console.print(f"[bold]{recipe.name}[/]  {recipe.description}", end="\n\n")
+    for name, value in _plan_lines(recipe, storage):
+        console.print(f"  {name:<12}", end="")
+        console.print(value, markup=False)
+    table = Table("asset", "state", box=None, padding=(0, 3, 0, 2), header_style="bold")
+    for key in pipeline.asset_keys():
+        table.add_row(key.to_user_string(), _state(pipeline, key))
+    console.print()
+    console.print(table)
+
+
+def _plan_lines(recipe: Recipe, storage: Storage) -> list[tuple[str, str]]:
+    generation = recipe.generation
+    lines = [
+        ("storage", storage.url()),
+        ("generator", f"{generator_name(recipe)}, {generation.width} × {generation.height}"),
+        ("scorer", scorer_name(recipe)),
+    ]
+    if not storage.has_table("plans/attempts"):
+        sources = ", ".join(source.name for source in recipe.sources)
+        limit = recipe.attempts.max_captions
+        captions = f"at most {limit:,} captions" if limit else "every caption kept"
+        lines.append(("captions", f"not read yet; sources: {sources}"))
+        lines.append(("images", f"{recipe.attempts.per_caption} for {captions}, in {recipe.shards} shards"))
+        return lines
+    raw, curated = (_count(storage, table) for table in ("captions/raw", "captions/curated"))
+    progress = shard_progress(recipe, storage)
+    unfinished = progress.filter(pl.col("missing") > 0)["shard"].to_list()
+    lines.append(("captions", f"{raw:,} found, {curated:,} kept by curation"))
+    lines.append(("images", f"{progress['planned'].sum():,} planned, {progress['missing'].sum():,} to make"))
+    if unfinished:
+        lines.append(("shards", f"{len(unfinished)} of {recipe.shards} unfinished: {_shorten(unfinished)}"))
+    return lines
+
+
+def _state(pipeline: Pipeline, key: dg.AssetKey) -> str:
+    if not pipeline.is_partitioned(key):
+        reason = pipeline.outdated(key)
+        return f"[yellow]to make[/]: {reason}" if reason else "[green]up to date[/]"
+    shards = pipeline.shards_with_work(key) if pipeline.storage.has_table("plans/attempts") else None
+    if shards is None:
+        return "[yellow]to make[/]: every shard"
+    return f"[yellow]to make[/]: {len(shards)} shards ({_shorten(shards)})" if shards else "[green]up to date[/]"
+
+
+def print_step(step: Step, console: Console) -> None:
+    """Announce a run before it is launched."""
+    names = ", ".join(key.to_user_string() for key in step.assets)
+    console.print(f"\n[bold]{names}[/]  [dim]{step.reason}[/]")
+
+
+def print_results(pipeline: Pipeline, console: Console) -> None:
+    """Print counts per step, mean scores, and where the dataset is; as far as the pipeline has come."""
+    recipe, storage = pipeline.recipe, pipeline.storage
+    if not storage.has_table("dataset/selected"):
+        return
+    facts = gather_facts(recipe, storage)
+    console.print(f"\n[bold]{recipe.name}[/]  {recipe.description}\n")
+    for step in (*facts.captions, *facts.images):
+        console.print(f"  {step.name:<22}{step.count:>9,}   [dim]{step.note}[/]")
+    console.print()
+    console.print(_score_table(facts))
+    console.print()
+    for name, path in LOCATIONS.items():
+        if storage.files(path):
+            console.print(f"  {name:<22}{storage.url(path)}", markup=False)
+
+
+def _score_table(facts: Facts) -> Table:
+    table = Table("mean", "generated", "selected", box=None, padding=(0, 3, 0, 2), header_style="bold")
+    for comparison in facts.comparisons:
+        table.add_row(comparison.label, _number(comparison.everything.mean), _number(comparison.selected.mean))
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _count(storage: Storage, table: str) -> int:
+    return int(storage.scan(table).select(pl.len()).collect().item())
+
+
+def _shorten(shards: list[str], most: int = 6) -> str:
+    return ", ".join(shards[:most]) + (" …" if len(shards) > most else "")

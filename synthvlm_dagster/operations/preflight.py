@@ -1,0 +1,92 @@
+"""Look at everything a recipe names before anything is spent on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from synthvlm_dagster.captions.readers import read_captions
+from synthvlm_dagster.errors import StorageError, SynthVLMError
+from synthvlm_dagster.images.model_folder import check_model as check_generator
+from synthvlm_dagster.recipe import CaptionSource, Recipe
+from synthvlm_dagster.scores.clip import check_model as check_clip
+from synthvlm_dagster.storage import Storage
+
+SAMPLE_ROWS = 100
+"""Captions read of each source: enough to see a wrong format or column."""
+
+State = Literal["ok", "unknown", "error"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was seen of one thing that the recipe names.
+
+    Attributes:
+        subject: the recipe's field.
+        state: `unknown` is what cannot be told without the network.
+        message: for a person; for an error, what to do.
+    """
+
+    subject: str
+    state: State
+    message: str
+
+
+def check_recipe(recipe: Recipe) -> list[Finding]:
+    """Try the store, every caption source and every model of a recipe; without network, and without loading weights."""
+    findings = [_finding("storage", lambda: _check_storage(recipe.storage))]
+    findings += [_finding(f"sources.{source.name}", lambda s=source: _check_source(s)) for source in recipe.sources]
+    findings.append(_finding("generation.model", lambda: _check_generation(recipe)))
+    findings.append(_finding("scoring.clip.model", lambda: _check_scoring(recipe)))
+    return findings
+
+
+def _finding(subject: str, look: Callable[[], tuple[State, str]]) -> Finding:
+    try:
+        return Finding(subject, *look())
+    except SynthVLMError as error:
+        return Finding(subject, "error", str(error))
+
+
+def _check_storage(url: str) -> tuple[State, str]:
+    location = Storage(url).url()
+    if _is_remote(url):
+        return "unknown", f"{location} (not contacted)"
+    folder = next(folder for folder in (Path(location), *Path(location).parents) if folder.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise StorageError(f"{location}: {folder} is no folder that can be written to. Correct storage in the recipe")
+    return "ok", location
+
+
+def _check_source(source: CaptionSource) -> tuple[State, str]:
+    if _is_remote(source.path):
+        return "unknown", f"{source.path} (remote; read when raw_captions is materialized)"
+    sample = read_captions([source.model_copy(update={"limit": min(source.limit or SAMPLE_ROWS, SAMPLE_ROWS)})])
+    bad = sample["problem"].is_not_null().sum()
+    return "ok", f"{source.path} ({bad} of the first {sample.height} rows unusable)"
+
+
+def _check_generation(recipe: Recipe) -> tuple[State, str]:
+    check_generator(recipe.generation)
+    refiner = recipe.generation.refiner
+    return _describe_models([recipe.generation.model, *([refiner.model] if refiner else [])])
+
+
+def _check_scoring(recipe: Recipe) -> tuple[State, str]:
+    check_clip(recipe.scoring.clip)
+    return _describe_models([recipe.scoring.clip.model])
+
+
+def _describe_models(models: list[str]) -> tuple[State, str]:
+    names = ", ".join(models)
+    if all(Path(model).exists() for model in models):
+        return "ok", names
+    return "unknown", f"{names} (downloaded on first use)"
+
+
+def _is_remote(location: str) -> bool:
+    return "://" in location and not location.startswith(("file://", "local://", "memory://"))

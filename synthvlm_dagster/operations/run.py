@@ -1,0 +1,148 @@
+"""Make what is missing, stage by stage, in this process, through the project's Dagster instance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from itertools import groupby
+
+import dagster as dg
+
+from synthvlm_dagster.operations.outdated import shards_to_generate, shards_to_score, why_outdated
+from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.storage import Storage
+
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+ASSET_JOB = "__ASSET_JOB"
+SHARD_WORK = {"generated_images": shards_to_generate, "image_scores": shards_to_score}
+"""The partitioned assets, in order, and what tells which of their shards have work left."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One Dagster run to launch: some unpartitioned assets, or one asset over a contiguous range of shards."""
+
+    assets: tuple[dg.AssetKey, ...]
+    reason: str
+    shards: tuple[str, ...] = ()
+
+
+class Pipeline:
+    """The asset graph of a code location, an instance that records it, and the recipe and store it works on."""
+
+    def __init__(
+        self, definitions: dg.Definitions, instance: dg.DagsterInstance, recipe: Recipe, storage: Storage
+    ) -> None:
+        self.recipe = recipe
+        self.storage = storage
+        self._definitions = definitions
+        self._instance = instance
+        specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
+        order = TopologicalSorter({key: sorted(dep.asset_key for dep in specs[key].deps) for key in sorted(specs)})
+        self._specs = {key: specs[key] for key in order.static_order()}
+
+    def asset_keys(self) -> list[dg.AssetKey]:
+        """Every asset, upstream first."""
+        return list(self._specs)
+
+    def resolve_selection(self, selection: str) -> set[dg.AssetKey]:
+        """Assets that a selection in Dagster's syntax names, e.g. `key:"image_scores"+` or `group:"dataset"`.
+
+        Raises:
+            dagster.DagsterInvalidAssetSelectionError: the syntax is wrong.
+        """
+        return set(dg.AssetSelection.from_string(selection).resolve(self._definitions.resolve_asset_graph()))
+
+    def outdated(self, key: dg.AssetKey) -> str | None:
+        """Why an unpartitioned asset needs a run, or None; see `why_outdated`."""
+        parents = [self._specs[parent] for parent in self._parents(key)]
+        return why_outdated(self._specs[key], parents, self._instance, self.recipe, self.storage)
+
+    def shards_with_work(self, key: dg.AssetKey) -> list[str]:
+        """Partition keys of a partitioned asset that need a run, in order."""
+        return SHARD_WORK[key.to_user_string()](self._instance, self.recipe, self.storage)
+
+    def is_partitioned(self, key: dg.AssetKey) -> bool:
+        """Whether the asset is made shard by shard."""
+        return self._specs[key].partitions_def is not None
+
+    def run_missing(
+        self,
+        selected: set[dg.AssetKey],
+        only_shards: Sequence[str] | None,
+        on_step: Callable[[Step], None],
+    ) -> bool:
+        """Launch a run for each step that has work left, one after the other, in the order of the pipeline.
+
+        Args:
+            selected: the assets to look at; the others are left as they are.
+            only_shards: partition keys to work on; None for all.
+            on_step: called before each run.
+
+        Returns:
+            Whether every run succeeded; the first that fails ends the series.
+        """
+        for level in self._levels(selected):
+            for step in self._steps(level, only_shards):
+                on_step(step)
+                if not self._launch(step):
+                    return False
+        return True
+
+    def _levels(self, selected: set[dg.AssetKey]) -> Iterator[list[dg.AssetKey]]:
+        """Selected assets in runs: neighbours without partitions together, each partitioned one by itself."""
+        chosen = [key for key in self._specs if key in selected]
+        for partitioned, keys in groupby(chosen, self.is_partitioned):
+            yield from ([key] for key in keys) if partitioned else [list(keys)]
+
+    def _steps(self, level: list[dg.AssetKey], only_shards: Sequence[str] | None) -> Iterator[Step]:
+        if not self.is_partitioned(level[0]):
+            yield from self._unpartitioned_step(level)
+            return
+        shards = [
+            shard for shard in self.shards_with_work(level[0]) if only_shards is None or shard in only_shards
+        ]
+        for block in contiguous_blocks(shards, self.recipe.shard_keys):
+            yield Step((level[0],), f"{len(block)} of {self.recipe.shards} shards have work left", tuple(block))
+
+    def _unpartitioned_step(self, level: list[dg.AssetKey]) -> Iterator[Step]:
+        reasons: dict[dg.AssetKey, str] = {}
+        for key in level:
+            made_again = reasons.keys() & self._parents(key)
+            reason = self.outdated(key) or (f"{min(made_again).to_user_string()} is made again" if made_again else None)
+            if reason:
+                reasons[key] = reason
+        if reasons:
+            together = {other for key in reasons for other in self._definitions.resolve_assets_def(key).keys}
+            yield Step(tuple(sorted(together)), next(iter(reasons.values())))
+
+    def _parents(self, key: dg.AssetKey) -> list[dg.AssetKey]:
+        return [dep.asset_key for dep in self._specs[key].deps]
+
+    def _launch(self, step: Step) -> bool:
+        tags = {"synthvlm/recipe": self.recipe.name}
+        if step.shards:
+            tags |= {RANGE_START_TAG: step.shards[0], RANGE_END_TAG: step.shards[-1]}
+        job = self._definitions.resolve_job_def(ASSET_JOB)
+        return job.execute_in_process(
+            instance=self._instance, asset_selection=list(step.assets), tags=tags, raise_on_error=False
+        ).success
+
+
+def contiguous_blocks(chosen: Sequence[str], every: Sequence[str]) -> list[list[str]]:
+    """Split chosen partition keys into runs of neighbours, as one Dagster run can only take a range.
+
+    Args:
+        chosen: keys, in the order of `every`.
+        every: all keys in order.
+    """
+    position = {key: index for index, key in enumerate(every)}
+    blocks: list[list[str]] = []
+    for key in chosen:
+        if blocks and position[key] == position[blocks[-1][-1]] + 1:
+            blocks[-1].append(key)
+        else:
+            blocks.append([key])
+    return blocks
