@@ -2,21 +2,274 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import polars as pl
 
-from synthvlm_dagster.dataset.pairs import SELECTED, with_images
-from synthvlm_dagster.dataset.thumbnails import data_uri, thumbnail
+from synthvlm_dagster.dataset.charts import Distribution, Point, round_step
+from synthvlm_dagster.dataset.pairs import SELECTED
+from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.scores.naming import scorer_name
 from synthvlm_dagster.scores.shard import read_scores
 from synthvlm_dagster.storage import Storage
 
 MEASURES = {"clip_score": "CLIPScore", "ssim": "SSIM", "weighted_score": "Weighted score"}
 """Score columns and what people call them."""
 
-BINS = 32
-POINTS = 1200
-EXAMPLES_PER_RULE = 4
+_BINS = 30
+_POINTS_PER_GROUP = 600
+_EXAMPLES_PER_RULE = 4
+
+
+@dataclass(frozen=True)
+class Step:
+    """One bar of the funnel.
+
+    Attributes:
+        name: what is counted.
+        count: how many there are.
+        share: of the largest bar with the same unit, in [0, 1].
+        note: what happened to the others.
+    """
+
+    name: str
+    count: int
+    share: float
+    note: str
+
+
+@dataclass(frozen=True)
+class RejectedCaption:
+    """An example: the caption, or why there is none; where it came from; the measured value, when the rule has one."""
+
+    text: str
+    source: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A curation rule with what it rejected."""
+
+    name: str
+    bounds: str
+    count: int
+    share: float
+    examples: tuple[RejectedCaption, ...]
+
+
+@dataclass(frozen=True)
+class Average:
+    """Mean and median of a measure over a group; None when the group is empty."""
+
+    mean: float | None
+    median: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One measure over all scored images, the selected ones and those left out."""
+
+    label: str
+    everything: Average
+    selected: Average
+    left_out: Average
+
+    @property
+    def gain(self) -> float | None:
+        """Mean of the selected minus mean of all."""
+        if self.selected.mean is None or self.everything.mean is None:
+            return None
+        return self.selected.mean - self.everything.mean
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything on the page but pictures.
+
+    Attributes:
+        captions: funnel of captions.
+        images: funnel of images.
+        rules: curation rules that rejected something, the strictest first.
+        comparisons: one per measure of `MEASURES`.
+        distributions: one per measure of `MEASURES`; empty when nothing was scored.
+        points: a pseudo-random sample of scored images, (CLIPScore, SSIM).
+        lowest_selected: smallest weighted score among the selected pairs.
+    """
+
+    captions: tuple[Step, ...]
+    images: tuple[Step, ...]
+    rules: tuple[Rule, ...]
+    comparisons: tuple[Comparison, ...]
+    distributions: tuple[Distribution, ...]
+    points: tuple[Point, ...]
+    lowest_selected: float | None
+
+
+def scored_pairs(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
+    """Every scored image: image_id, caption_id, shard, attempt, text, the columns of `MEASURES`, and rank.
+
+    rank is null for images that were not selected. Rows with a score that is not a number are left out.
+    """
+    weight = recipe.selection.ssim_weight
+    return (
+        read_scores(recipe, storage)
+        .select("image_id", "caption_id", "shard", "attempt", "text", "clip_score", "ssim")
+        .filter(pl.col("clip_score").is_finite() & pl.col("ssim").is_finite())
+        .with_columns((pl.col("clip_score") + weight * pl.col("ssim")).alias("weighted_score"))
+        .join(storage.scan(SELECTED).select("image_id", "rank"), on="image_id", how="left")
+    )
+
+
+def gather_facts(recipe: Recipe, storage: Storage) -> Facts:
+    """Read what the page shows from the tables of a finished pipeline.
+
+    Raises:
+        StorageError: a table is missing.
+    """
+    scored = scored_pairs(recipe, storage)
+    selected = pl.col("rank").is_not_null()
+    averages = scored.select(
+        function(pl.col(column).filter(condition)).alias(f"{column} {group} {name}")
+        for column in MEASURES
+        for group, condition in (("all", pl.lit(True)), ("selected", selected), ("left", ~selected))
+        for name, function in (("mean", pl.Expr.mean), ("median", pl.Expr.median))
+    ).collect()
+    lowest = scored.filter(selected).select(pl.col("weighted_score").min()).collect().item()
+    return Facts(
+        captions=_caption_steps(storage),
+        images=_image_steps(recipe, storage, scored),
+        rules=_rules(recipe, storage),
+        comparisons=tuple(
+            Comparison(
+                label,
+                *(
+                    Average(averages[f"{column} {group} mean"].item(), averages[f"{column} {group} median"].item())
+                    for group in ("all", "selected", "left")
+                ),
+            )
+            for column, label in MEASURES.items()
+        ),
+        distributions=tuple(
+            distribution
+            for column, label in MEASURES.items()
+            if (distribution := _distribution(scored, column, label)) is not None
+        ),
+        points=_points(scored),
+        lowest_selected=lowest,
+    )
+
+
+def _count(frame: pl.LazyFrame) -> int:
+    return int(frame.select(pl.len()).collect().item())
+
+
+def _caption_steps(storage: Storage) -> tuple[Step, ...]:
+    raw, curated, rejected = (_count(storage.scan(f"captions/{name}")) for name in ("raw", "curated", "rejected"))
+    planned = storage.scan("plans/attempts").select(pl.col("caption_id").n_unique()).collect().item()
+    steps = (
+        ("Captions found", raw, "as read from the sources"),
+        ("Captions kept", curated, f"{rejected:,} rejected by curation"),
+        ("Captions synthesized", planned, f"{curated - planned:,} kept captions are beyond the recipe's limit"
+         if planned < curated else "every caption that was kept"),
+    )
+    return tuple(Step(name, count, count / max(raw, 1), note) for name, count, note in steps)
+
+
+def _image_steps(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> tuple[Step, ...]:
+    planned = _count(storage.scan("plans/attempts"))
+    table = f"images/{generator_name(recipe)}"
+    generated = _count(storage.scan(table)) if storage.has_table(table) else 0
+    measured = _count(scored)
+    chosen = _count(storage.scan(SELECTED))
+    attempts = recipe.attempts.per_caption
+    steps = (
+        ("Images planned", planned, f"{attempts} for each caption"),
+        ("Images generated", generated, f"{max(planned - generated, 0):,} still missing"),
+        ("Images scored", measured, f"{max(generated - measured, 0):,} without a score"),
+        ("Pairs selected", chosen, f"{chosen / measured:.0%} of the scored images" if measured else ""),
+    )
+    largest = max(count for _, count, _ in steps)
+    return tuple(Step(name, count, count / max(largest, 1), note) for name, count, note in steps)
+
+
+def _rules(recipe: Recipe, storage: Storage) -> tuple[Rule, ...]:
+    rejected = storage.scan("captions/rejected")
+    counts = rejected.group_by("rejected_by").len().sort("len", "rejected_by", descending=[True, False]).collect()
+    total = counts["len"].sum()
+    columns = rejected.collect_schema().names()
+    rules = []
+    for name, count in counts.iter_rows():
+        value = pl.col(name).cast(pl.Float64) if name in columns else pl.lit(None, pl.Float64)
+        examples = (
+            rejected.filter(pl.col("rejected_by") == name)
+            .bottom_k(_EXAMPLES_PER_RULE, by="caption_id")
+            .select(pl.coalesce("text", "problem").fill_null(""), "source", value.alias("value"))
+            .collect()
+        )
+        rules.append(
+            Rule(
+                name=name,
+                bounds=_bounds(recipe, name),
+                count=count,
+                share=count / total,
+                examples=tuple(RejectedCaption(**row) for row in examples.iter_rows(named=True)),
+            )
+        )
+    return tuple(rules)
+
+
+def _bounds(recipe: Recipe, rule: str) -> str:
+    bounds = getattr(recipe.curation.rules, rule, None)
+    if bounds is None:
+        return ""
+    limits = [f"≥ {bounds.min:g}"] if bounds.min is not None else []
+    limits += [f"≤ {bounds.max:g}"] if bounds.max is not None else []
+    return "kept: " + " and ".join(limits)
+
+
+def _distribution(scored: pl.LazyFrame, column: str, label: str) -> Distribution | None:
+    selected = pl.col("rank").is_not_null()
+    low, high, mean, mean_of_selected = (
+        scored.select(
+            low=pl.col(column).min(),
+            high=pl.col(column).max(),
+            mean=pl.col(column).mean(),
+            mean_of_selected=pl.col(column).filter(selected).mean(),
+        )
+        .collect()
+        .row(0)
+    )
+    if low is None:
+        return None
+    step = round_step(max(high - low, 1e-6), _BINS)
+    first = math.floor(low / step)
+    bins = math.floor(high / step) - first + 1
+    counts = (
+        scored.group_by(((pl.col(column) / step).floor() - first).cast(pl.Int64).clip(0, bins - 1).alias("bin"))
+        .agg(everything=pl.len(), selected=selected.sum())
+        .collect()
+    )
+    complete = pl.DataFrame({"bin": range(bins)}, schema={"bin": pl.Int64}).join(counts, on="bin", how="left")
+    complete = complete.sort("bin").fill_null(0)
+    return Distribution(
+        label=label,
+        low=first * step,
+        step=step,
+        everything=tuple(complete["everything"]),
+        selected=tuple(complete["selected"]),
+        mean_of_everything=mean,
+        mean_of_selected=mean_of_selected,
+    )
+
+
+def _points(scored: pl.LazyFrame) -> tuple[Point, ...]:
+    # image_ids begin with a hash of the caption, so that the smallest are a fair sample.
+    selected = pl.col("rank").is_not_null()
+    samples = [
+        scored.filter(condition).bottom_k(_POINTS_PER_GROUP, by="image_id").select("clip_score", "ssim", chosen=selected)
+        for condition in (~selected, selected)
+    ]
+    return tuple(Point(*row) for row in pl.concat(samples).collect().iter_rows())

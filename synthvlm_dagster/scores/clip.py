@@ -61,8 +61,8 @@ class ClipScorer:
         import torch
 
         model, preprocess, tokenize, device = self._loaded
-        distinct = list(dict.fromkeys(captions))
-        of_image = [distinct.index(caption) for caption in captions]
+        distinct = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
+        of_image = [distinct[caption] for caption in captions]
         pixels = torch.stack([preprocess(Image.fromarray(image)) for image in images])
         tokens = tokenize([self.clip.prompt_prefix + caption for caption in distinct])
         with torch.inference_mode():
@@ -89,7 +89,7 @@ class ClipScorer:
                 require_pretrained=True,
             )
             tokenize = open_clip.get_tokenizer(name)
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # weight files and configurations of any origin fail in any way
             raise ModelError(_why_not_loaded(self.clip, error)) from error
         return _LoadedClip(model.eval(), preprocess, tokenize, device)
 
@@ -120,7 +120,7 @@ def check_model(clip: ClipScoring) -> None:
     known = open_clip.list_models()
     if clip.model not in known:
         raise ModelError(
-            f"scoring.clip.model: open_clip has no architecture {clip.model}{_nearest(clip.model, known)}. "
+            f"scoring.clip.model: open_clip has no architecture {clip.model}. {_nearest(clip.model, known)}"
             f"Name an architecture, a hub model ({_HUB}…) or a folder"
         )
     tags = open_clip.list_pretrained_tags_by_model(clip.model)
@@ -132,8 +132,8 @@ def check_model(clip: ClipScoring) -> None:
     is_known_tag = open_clip.pretrained.is_pretrained_cfg(clip.model, clip.pretrained)
     if not is_known_tag and not Path(clip.pretrained).is_file():
         raise ModelError(
-            f"scoring.clip.pretrained: {clip.model} has no weights {clip.pretrained}"
-            f"{_nearest(clip.pretrained, tags)}. Known are {', '.join(tags) or 'none'}; a weight file works too"
+            f"scoring.clip.pretrained: {clip.model} has no weights {clip.pretrained}. "
+            f"{_nearest(clip.pretrained, tags)}Known are {', '.join(tags) or 'none'}; a weight file works too"
         )
 
 
@@ -205,4 +205,4 @@ def _first_line(error: Exception) -> str:
 
 def _nearest(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, n=3)
-    return f"; did you mean {', '.join(near)}?" if near else ""
+    return f"Did you mean {', '.join(near)}? " if near else ""

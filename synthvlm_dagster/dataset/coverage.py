@@ -1,0 +1,39 @@
+"""Whether every planned image has its score."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from synthvlm_dagster.errors import IncompleteShardsError
+from synthvlm_dagster.images.plan import read_plan
+from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.scores.shard import read_scores
+from synthvlm_dagster.storage import Storage
+
+_SHARDS_NAMED = 20
+
+
+def planned_scores(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
+    """The scores of the planned images, one row per image; scores of images no longer planned are left out.
+
+    Raises:
+        IncompleteShardsError: a planned image has no score; names the shards and what each lacks.
+        StorageError: nothing has been planned yet.
+    """
+    planned = read_plan(storage).select("image_id", "shard")
+    scores = read_scores(recipe, storage)
+    scored = scores.select("image_id").collect()
+    lacking = planned.join(scored, on="image_id", how="anti").group_by("shard").len("lacking").sort("shard")
+    if not lacking.is_empty():
+        sizes = planned.group_by("shard").len("planned")
+        raise IncompleteShardsError(_listing(lacking.join(sizes, on="shard", how="left", maintain_order="left")))
+    return scores.join(planned.lazy().select("image_id"), on="image_id", how="semi")
+
+
+def _listing(shards: pl.DataFrame) -> str:
+    named = [f"{shard}: {lacking} of {planned}" for shard, lacking, planned in shards.head(_SHARDS_NAMED).iter_rows()]
+    more = f", and {shards.height - _SHARDS_NAMED} shards more" if shards.height > _SHARDS_NAMED else ""
+    return (
+        f"{shards['lacking'].sum()} planned images have no score (shard {', '.join(named)}{more}). Materialize "
+        "generated_images and image_scores for these shards before selecting"
+    )

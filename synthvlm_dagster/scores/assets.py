@@ -1,0 +1,67 @@
+"""What Dagster sees of the third stage: the scores of each shard's images."""
+
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from synthvlm_dagster.fingerprint import fingerprint
+from synthvlm_dagster.images.assets import generated_images
+from synthvlm_dagster.metadata import table_metadata
+from synthvlm_dagster.recipe import Recipe, active_recipe
+from synthvlm_dagster.scores.clip import ClipScorer
+from synthvlm_dagster.scores.histogram import text_histogram
+from synthvlm_dagster.scores.naming import scores_table
+from synthvlm_dagster.scores.shard import SCORES_COLUMNS, SCORES_SCHEMA, read_shard_scores, score_shard
+from synthvlm_dagster.shards import materialize_each_shard, shards
+from synthvlm_dagster.storage import Storage
+
+_VERSION_WITHOUT_IMAGES = "empty"
+
+
+@dg.asset(
+    deps=[generated_images],
+    partitions_def=shards,
+    # Another number than the images' policy: with the same one, Dagster would put both assets into one run, and skip
+    # this one wherever a shard of images failed.
+    backfill_policy=dg.BackfillPolicy.multi_run(2 * active_recipe().shards_per_run),
+    output_required=False,
+    pool="gpu",
+    group_name="scores",
+    kinds={"pytorch", "parquet"},
+    owners=["team:data"],
+    code_version=f"1-{fingerprint(active_recipe().scoring.clip, active_recipe().scoring.ssim)}",
+)
+def image_scores(
+    context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
+):
+    """How well each generated image shows its caption: CLIPScore and SSIM (SynthVLM §3.3).
+
+    One row is one image of the shard.
+    """
+    scorer = ClipScorer(recipe.scoring.clip, recipe.scoring.device)
+
+    def score(shard: str) -> tuple[str, dict[str, Any]]:
+        scoring = score_shard(recipe, storage, shard, scorer, on_progress=context.log.info)
+        table = scores_table(recipe, shard)
+        scores = read_shard_scores(recipe, storage, shard).select("clip_score", "ssim").collect()
+        return storage.version(table) or _VERSION_WITHOUT_IMAGES, {
+            **table_metadata(
+                storage, table, row_count=scores.height, schema=SCORES_SCHEMA, descriptions=SCORES_COLUMNS
+            ),
+            "images_scored_now": scoring.measured,
+            "images_per_second": round(scoring.images_per_second, 2),
+            **_described(scores, "clip_score"),
+            **_described(scores, "ssim"),
+        }
+
+    yield from materialize_each_shard(context, score)
+
+
+def _described(scores: pl.DataFrame, column: str) -> dict[str, Any]:
+    values = scores[column]
+    histogram = {f"{column}_histogram": dg.MetadataValue.md(text_histogram({"images": values}))}
+    if values.is_empty():
+        return histogram
+    figures = {"mean": values.mean(), "min": values.min(), "max": values.max()}
+    return {**{f"{column}_{name}": float(value) for name, value in figures.items()}, **histogram}
