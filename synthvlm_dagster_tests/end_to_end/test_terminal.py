@@ -1,0 +1,190 @@
+"""`synthvlm` as a user types it, in one project folder from its first run on; the tests build on each other."""
+
+import json
+import os
+import signal
+import time
+from contextlib import contextmanager
+
+import dagster as dg
+import pytest
+
+from synthvlm_dagster_tests.end_to_end.project import make_project
+
+ASSETS = (
+    "raw_captions",
+    "curated_captions",
+    "rejected_captions",
+    "planned_attempts",
+    "generated_images",
+    "image_scores",
+    "selected_pairs",
+    "llava_dataset",
+    "webdataset",
+    "quality_report",
+)
+
+
+@contextmanager
+def instance_of(project):
+    with dg.DagsterInstance.from_config(str(project.home)) as instance:
+        yield instance
+
+
+def recorded_runs(project):
+    with instance_of(project) as instance:
+        return [run.run_id for run in instance.get_runs()]
+
+
+def file_times(project, folder="images"):
+    storage = project.storage
+    return {path: os.stat(storage.url(path)).st_mtime_ns for path in storage.files(folder)}
+
+
+def llava_entries(project):
+    return json.loads(project.storage.read_bytes("dataset/llava/synthvlm.json"))
+
+
+def test_check_finds_everything_in_order(project):
+    outcome = project.synthvlm("check")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert "sources.mine" in outcome.stdout
+    assert "error" not in outcome.stdout
+
+
+def test_plan_says_what_would_be_made_and_makes_nothing(project):
+    outcome = project.synthvlm("plan")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert "not read yet" in outcome.stdout
+    assert "not made yet" in outcome.stdout
+    assert not project.storage.files("")
+
+
+def test_the_first_run_makes_every_table(project):
+    outcome = project.synthvlm("run")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert len(project.image_ids()) == len(set(project.image_ids())) == 20
+    assert len(llava_entries(project)) == 5
+    with instance_of(project) as instance:
+        for name in ASSETS:
+            assert instance.get_latest_materialization_event(dg.AssetKey(name)) is not None, name
+        for name in ("generated_images", "image_scores"):
+            assert instance.get_materialized_partitions(dg.AssetKey(name)) == set(project.recipe.shard_keys)
+        assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.SUCCESS}
+    for line in ("Captions found", "Images generated", "Pairs selected", "CLIPScore", "SSIM", "dataset/llava"):
+        assert line in outcome.stdout
+
+
+def test_a_second_run_has_nothing_to_do(project):
+    times, runs = file_times(project, ""), recorded_runs(project)
+    outcome = project.synthvlm("run")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert file_times(project, "") == times
+    assert recorded_runs(project) == runs
+    assert "up to date" in project.synthvlm("plan").stdout
+
+
+def test_another_selection_touches_no_image(project):
+    times = file_times(project)
+    recipe = project.folder / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("count: 5", "count: 3"))
+    outcome = project.synthvlm("run")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert file_times(project) == times
+    assert len(llava_entries(project)) == 3
+
+
+def test_a_selection_of_assets_leaves_the_others(project):
+    recipe = project.folder / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("count: 3", "count: 4"))
+    outcome = project.synthvlm("run", "--select", 'key:"selected_pairs"')
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert project.storage.scan("dataset/selected").collect().height == 4
+    assert len(llava_entries(project)) == 3
+    assert project.synthvlm("run").returncode == 0
+    assert len(llava_entries(project)) == 4
+
+
+def test_new_captions_cost_only_their_own_images(project):
+    times, before = file_times(project), project.image_ids()
+    with (project.folder / "captions.csv").open("a") as captions:
+        captions.write("A large red circle above a small blue square on a striped background.\n")
+    outcome = project.synthvlm("run")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert times.items() <= file_times(project).items()
+    assert len(set(project.image_ids()) - set(before)) == len(project.image_ids()) - len(before) == 2
+
+
+def test_a_failing_shard_fails_alone_and_is_repaired_alone(tmp_path):
+    project = make_project(tmp_path / "project")
+    assert project.synthvlm("run", "--select", 'key:"planned_attempts" or key:"raw_captions" or key:"curated_captions"')
+    from synthvlm_dagster.images.naming import generator_name
+
+    obstacle = tmp_path / "project" / "storage" / "images" / generator_name(project.recipe) / "0001"
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_text("a file where the shard's folder should be")
+    outcome = project.synthvlm("run")
+    assert outcome.returncode == 1
+    assert "0001" in outcome.stdout + outcome.stderr
+    with instance_of(project) as instance:
+        assert instance.get_materialized_partitions(dg.AssetKey("generated_images")) == {"0000", "0002"}
+    kept = file_times(project)
+
+    obstacle.unlink()
+    outcome = project.synthvlm("run")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert kept.items() <= file_times(project).items() | {(str(obstacle), 0)}
+    assert len(project.image_ids()) == len(set(project.image_ids())) == 20
+    assert len(llava_entries(project)) == 5
+
+
+def test_kill_9_loses_no_image_and_makes_none_twice(tmp_path):
+    project = make_project(tmp_path / "project", captions=24, attempts=4)
+    running = project.start("synthvlm_dagster.cli", "run", start_new_session=True)
+    deadline = time.monotonic() + 240
+    while len(project.storage.files("images")) < 3:
+        assert running.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < deadline, "no image within four minutes"
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    kept = file_times(project)
+    made_before = project.image_ids()
+    assert 0 < len(made_before) < 96
+
+    outcome = project.synthvlm("run")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert kept.items() <= file_times(project).items()
+    assert len(project.image_ids()) == len(set(project.image_ids())) == 96
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("shards: 3", "shard: 3"), "did you mean shards?"),
+        (("path: captions.csv", "path: nowhere.csv"), "nowhere.csv"),
+        (("synthvlm_dagster.demo/models/generator", "synthvlm_dagster.demo/models/gone"), "no such model folder"),
+        (("storage: storage", "storage: recipe.yaml/tables"), "storage"),
+    ],
+)
+def test_check_names_what_is_wrong(tmp_path, change, message):
+    project = make_project(tmp_path / "project")
+    recipe = project.folder / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace(*change))
+    outcome = project.synthvlm("check")
+    assert outcome.returncode in (1, 2)
+    assert message in outcome.stdout + outcome.stderr
+    assert "Traceback" not in outcome.stdout + outcome.stderr
+
+
+def test_init_writes_a_recipe_that_passes_check(tmp_path):
+    project = make_project(tmp_path / "project")
+    for file in ("recipe.yaml", "dagster.yaml", "workspace.yaml"):
+        (project.folder / file).unlink()
+    outcome = project.synthvlm("init", ".")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert all((project.folder / file).is_file() for file in ("recipe.yaml", "dagster.yaml", "workspace.yaml"))
+    assert project.synthvlm("check").returncode == 0
+    (project.folder / "recipe.yaml").write_text("mine")
+    assert "kept" in project.synthvlm("init", ".").stdout
+    assert (project.folder / "recipe.yaml").read_text() == "mine"

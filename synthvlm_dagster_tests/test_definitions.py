@@ -1,0 +1,65 @@
+"""What loading the code location costs, and what the graph looks like."""
+
+import subprocess
+import sys
+
+import dagster as dg
+
+HEAVY = ("torch", "diffusers", "open_clip", "transformers", "skimage", "torchvision", "pyarrow.dataset")
+
+PROBE = """
+import sys, time
+import dagster
+began = time.process_time()
+import synthvlm_dagster.definitions
+print(time.process_time() - began)
+print(*(name for name in {heavy!r} if name in sys.modules))
+"""
+
+
+def test_loading_definitions_is_quick_and_loads_no_torch():
+    command = [sys.executable, "-c", PROBE.format(heavy=HEAVY)]
+    outcomes = [
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n") for _ in range(3)
+    ]
+    assert [outcome[1] for outcome in outcomes] == [""] * 3
+    assert min(float(outcome[0]) for outcome in outcomes) < 0.5
+
+
+def test_the_graph_is_the_papers_pipeline():
+    from synthvlm_dagster.definitions import defs
+
+    parents = {
+        spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps}
+        for spec in defs.resolve_all_asset_specs()
+    }
+    assert parents["curated_captions"] == parents["rejected_captions"] == {"raw_captions"}
+    assert parents["planned_attempts"] == {"curated_captions"}
+    assert parents["generated_images"] == {"planned_attempts"}
+    assert parents["image_scores"] == {"generated_images"}
+    assert parents["selected_pairs"] == {"image_scores"}
+    for export in ("llava_dataset", "webdataset", "quality_report"):
+        assert "selected_pairs" in parents[export]
+
+
+def test_every_asset_says_what_it_is():
+    from synthvlm_dagster.definitions import defs
+
+    for spec in defs.resolve_all_asset_specs():
+        name = spec.key.to_user_string()
+        assert spec.description, name
+        assert len(spec.description.splitlines()[0]) > 20, name
+        assert spec.owners, name
+        assert spec.kinds, name
+        assert spec.code_version, name
+        assert spec.group_name in {"captions", "images", "scores", "dataset"}, name
+
+
+def test_gpu_work_is_pooled_and_partitioned_by_shard():
+    from synthvlm_dagster.definitions import defs
+    from synthvlm_dagster.recipe import active_recipe
+
+    for name in ("generated_images", "image_scores"):
+        asset = defs.resolve_assets_def(dg.AssetKey(name))
+        assert asset.partitions_def.get_partition_keys() == active_recipe().shard_keys
+        assert asset.op.pool == "gpu"
