@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,17 @@ def model_identity(model: str, revision: str | None) -> str:
             raise ModelError(f"{model}: no such model folder. Correct the model's path in the recipe")
         return f"{model}@{revision or 'main'}"
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    stamps = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    return f"{path.name}#{_content_digest(path, stamps)}"
+
+
+@lru_cache(maxsize=16)
+def _content_digest(path: Path, stamps: tuple[tuple[Path, int, int], ...]) -> str:
+    """Digest of the files' names and content; sizes and times of change tell the cache when to read again."""
     digest = hashlib.blake2b(digest_size=8)
-    for file in files:
+    for file, _, _ in stamps:
         digest.update(file.relative_to(path).as_posix().encode() + b"\0")
         with file.open("rb") as stream:
             while block := stream.read(_BLOCK):
                 digest.update(block)
-    return f"{path.name}#{digest.hexdigest()}"
+    return digest.hexdigest()

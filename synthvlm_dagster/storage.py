@@ -24,6 +24,7 @@ from synthvlm_dagster.errors import StorageError
 
 TEMPORARY_PREFIX = ".tmp-"
 WHOLE_TABLE = "table.parquet"
+SET_ASIDE_SUFFIX = ".corrupt"
 
 
 class Storage:
@@ -95,6 +96,22 @@ class Storage:
             self._fs.rm_file(self._full(path))
         except FileNotFoundError:
             return
+
+    def set_aside(self, path: str) -> str:
+        """Rename a damaged file so that it belongs to no table any more.
+
+        Returns:
+            Its new path, which ends in `.corrupt`.
+
+        Raises:
+            StorageError: the file cannot be renamed.
+        """
+        renamed = f"{path}{SET_ASIDE_SUFFIX}"
+        try:
+            self._fs.mv(self._full(path), self._full(renamed))
+        except OSError as error:
+            raise StorageError(f"{self.url(path)}: is damaged and cannot be renamed: {error}") from error
+        return renamed
 
     def has_table(self, table: str) -> bool:
         """Whether at least one file of the table exists."""

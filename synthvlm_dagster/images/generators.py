@@ -1,0 +1,184 @@
+"""Diffusion models that draw captions."""
+
+from __future__ import annotations
+
+import inspect
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from synthvlm_dagster.errors import ModelError, RecipeError
+from synthvlm_dagster.images.model_folder import check_model, is_local, scheduler_class
+from synthvlm_dagster.recipe import Generation
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import DiffusionPipeline
+    from PIL.Image import Image
+
+
+class DiffusersGenerator:
+    """Any text-to-image pipeline of diffusers, with an SDXL refiner if the recipe names one.
+
+    The model is loaded when the first image is asked for, from safetensors only and without remote code. float16 is
+    hardly implemented on CPUs: there it becomes float32, with a warning, while names and rows keep the recipe's word.
+    """
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+        self.load_seconds = 0.0
+        """Seconds that loading the models took; 0 before."""
+
+    def generate(self, texts: Sequence[str], seeds: Sequence[int]) -> list[Image]:
+        """Draw one image per text.
+
+        Args:
+            texts: captions of any length; the model's tokenizer cuts what is too long.
+            seeds: as many, each in [0, 2**63). Each image's noise comes from its own CPU generator, so that it does
+                not depend on the batch: another batch size gives the same picture within numerical noise.
+
+        Returns:
+            RGB images of the recipe's width and height.
+
+        Raises:
+            ModelError: a model cannot be loaded.
+            RecipeError: the model has no parameter that the recipe sets.
+        """
+        import torch
+
+        pipelines = self._pipelines
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        settings = self._generation
+        arguments: dict[str, Any] = {
+            "prompt": list(texts),
+            "negative_prompt": settings.negative_prompt,
+            "num_inference_steps": settings.num_inference_steps,
+            "guidance_scale": settings.guidance_scale,
+            "guidance_rescale": settings.guidance_rescale or None,
+            "generator": generators,
+        }
+        size = {"width": settings.width, "height": settings.height}
+        with _quiet():
+            if settings.refiner is None:
+                return _call(pipelines[0], **arguments, **size, output_type="pil").images
+            base, refiner = pipelines
+            latents = _call(
+                base, **arguments, **size, denoising_end=settings.refiner.handover, output_type="latent"
+            ).images
+            return _call(
+                refiner, **arguments, image=latents, denoising_start=settings.refiner.handover, output_type="pil"
+            ).images
+
+    @cached_property
+    def _pipelines(self) -> list[DiffusionPipeline]:
+        from diffusers import AutoPipelineForText2Image, StableDiffusionXLImg2ImgPipeline
+
+        began = time.monotonic()
+        settings = self._generation
+        check_model(settings)
+        device = _device(settings.device)
+        dtype = _dtype(settings.dtype, device)
+        with _quiet():
+            base = _load(AutoPipelineForText2Image, settings.model, settings.revision, settings.variant, dtype=dtype)
+            pipelines = [base]
+            if refiner := settings.refiner:
+                if "denoising_end" not in inspect.signature(base.__call__).parameters:
+                    raise RecipeError(
+                        f"generation.refiner: {settings.model} is a {type(base).__name__}; only SDXL models can hand "
+                        "over to a refiner"
+                    )
+                # The pair shares these two, as diffusers documents for the SDXL refiner; they are loaded once.
+                shared = {"text_encoder_2": base.text_encoder_2, "vae": base.vae}
+                pipelines.append(
+                    _load(
+                        StableDiffusionXLImg2ImgPipeline,
+                        refiner.model,
+                        refiner.revision,
+                        refiner.variant,
+                        dtype=dtype,
+                        **shared,
+                    )
+                )
+            for pipeline in pipelines:
+                if settings.scheduler:
+                    scheduler = scheduler_class(settings.scheduler)
+                    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **settings.scheduler.config)
+                pipeline.set_progress_bar_config(disable=True)
+                pipeline.to(device)
+        self.load_seconds = time.monotonic() - began
+        return pipelines
+
+
+def _load(pipeline_class: Any, model: str, revision: str | None, variant: str | None, **options: Any) -> Any:
+    local = is_local(model)
+    try:
+        return pipeline_class.from_pretrained(
+            model,
+            revision=revision,
+            variant=variant,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=local,
+            **options,
+        )
+    # diffusers, transformers, safetensors and the hub's HTTP client have no base class of their errors in common.
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        advice = "" if local else ". Check the id and revision, the network, and whether its licence was accepted"
+        raise ModelError(f"{model}: cannot be loaded as a text-to-image pipeline: {reason}{advice}") from error
+
+
+def _call(pipeline: Any, **arguments: Any) -> Any:
+    """Call a pipeline with the arguments that are set.
+
+    Raises:
+        RecipeError: the pipeline knows no such parameter.
+    """
+    known = inspect.signature(pipeline.__call__).parameters
+    given = {name: value for name, value in arguments.items() if value is not None}
+    for name in given.keys() - known.keys():
+        raise RecipeError(f"generation.{name}: {type(pipeline).__name__} has no such parameter; remove it")
+    return pipeline(**given)
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise RecipeError(f"generation.device: {name!r} is no torch device; try auto, cpu, cuda or cuda:1") from error
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    import torch
+
+    if name == "float16" and device.type == "cpu":
+        warnings.warn("generation.dtype: float16 on a CPU is computed in float32", stacklevel=2)
+        return torch.float32
+    return getattr(torch, name)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep diffusers' and transformers' bars and hints (such as one per caption that is cut) off the terminal."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    libraries = (diffusers_logging, transformers_logging)
+    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, (verbosity, bars) in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
+            if bars:
+                library.enable_progress_bar()

@@ -1,0 +1,19 @@
+"""What an image is known by, and the seed that its noise is drawn from."""
+
+from __future__ import annotations
+
+import hashlib
+
+
+def image_id(caption_id: str, attempt: int) -> str:
+    """Name of one image: its caption and which of the caption's attempts (0-based) it is."""
+    return f"{caption_id}-{attempt:02d}"
+
+
+def image_seed(recipe_seed: int, caption_id: str, attempt: int) -> int:
+    """Seed of one image's initial noise, in [0, 2**63).
+
+    Depends on nothing else: not on the shard, the batch, or the other captions.
+    """
+    identity = f"{recipe_seed}\0{caption_id}\0{attempt}".encode()
+    return int.from_bytes(hashlib.blake2b(identity, digest_size=8).digest()) >> 1

@@ -1,0 +1,127 @@
+"""Is a diffusers model what the recipe needs? Answered without loading it, and without the network."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from synthvlm_dagster.errors import ModelError, RecipeError
+from synthvlm_dagster.recipe import Generation, Scheduler
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_WITHOUT_WEIGHTS = ("Tokenizer", "TokenizerFast", "Scheduler", "Processor", "FeatureExtractor", "ProcessorFast")
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def check_model(generation: Generation) -> None:
+    """Look whether the models and the scheduler that a recipe names can be used.
+
+    Local folders must be whole diffusers pipelines with safetensors weights; of hub ids only the form is looked at.
+
+    Raises:
+        ModelError: a model is neither a pipeline folder with all its weights nor a hub id.
+        RecipeError: diffusers has no such scheduler, or the scheduler no such setting.
+    """
+    models = [generation.model, *([generation.refiner.model] if generation.refiner else [])]
+    for model in models:
+        if is_local(model):
+            check_folder(Path(model))
+        elif not _HUB_ID.fullmatch(model):
+            raise ModelError(f"{model}: is neither a folder nor a hub id such as org/model")
+    if generation.scheduler:
+        scheduler_class(generation.scheduler)
+
+
+def is_local(model: str) -> bool:
+    """Whether a model is a folder of this machine (or is written as one), rather than a hub id."""
+    return Path(model).is_absolute() or Path(model).exists()
+
+
+def check_folder(folder: Path) -> None:
+    """Look whether a folder is a diffusers pipeline with every weight file, in safetensors format, complete.
+
+    Raises:
+        ModelError: names what is missing, damaged or pickled.
+    """
+    index = folder / "model_index.json"
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such model folder. Correct generation.model (or its refiner) in the recipe")
+    if not index.is_file():
+        raise ModelError(f"{folder}: is no diffusers pipeline: it has no model_index.json")
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+        components = {
+            name: value[1]
+            for name, value in content.items()
+            if isinstance(value, list) and len(value) == 2 and isinstance(value[1], str)
+        }
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{index}: cannot be read as JSON: {error}") from error
+    if not isinstance(content.get("_class_name"), str):
+        raise ModelError(f"{index}: does not name a diffusers pipeline class under _class_name")
+    for name, class_name in components.items():
+        if not (folder / name).is_dir():
+            raise ModelError(f"{folder}: the component {name} is missing: model_index.json names it, no folder has it")
+        if not class_name.endswith(_WITHOUT_WEIGHTS):
+            _check_weights(folder / name)
+
+
+def scheduler_class(scheduler: Scheduler) -> Any:
+    """The diffusers class that a recipe's scheduler names.
+
+    Raises:
+        RecipeError: diffusers has no such scheduler, or the scheduler no such setting; gives the nearest names.
+    """
+    import inspect
+
+    import diffusers
+
+    names = [name for name in dir(diffusers) if name.endswith("Scheduler") and not name.startswith("Flax")]
+    if scheduler.name not in names:
+        raise RecipeError(
+            f"generation.scheduler.name: diffusers {diffusers.__version__} has no {scheduler.name}"
+            + _suggestion(scheduler.name, names)
+        )
+    found = getattr(diffusers, scheduler.name)
+    settings = list(inspect.signature(found).parameters)
+    for key in scheduler.config:
+        if key not in settings:
+            raise RecipeError(
+                f"generation.scheduler.config.{key}: {scheduler.name} has no such setting{_suggestion(key, settings)}"
+            )
+    return found
+
+
+def _check_weights(component: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    weights = sorted(component.glob("*.safetensors"))
+    if not weights:
+        pickled = sorted(file.name for file in component.iterdir() if file.suffix in _PICKLED)
+        if pickled:
+            raise ModelError(
+                f"{component}: has only pickled weights ({', '.join(pickled)}), which can run code when loaded. "
+                "Convert them with save_pretrained(..., safe_serialization=True)"
+            )
+        raise ModelError(f"{component}: has no weight file (*.safetensors)")
+    for index in component.glob("*.safetensors.index*.json"):
+        try:
+            parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(f"{index}: cannot be read: {error}") from error
+        if lost := sorted(parts - {file.name for file in weights}):
+            raise ModelError(f"{component}: the weight file {lost[0]} is missing")
+    for file in weights:
+        try:
+            with safe_open(file, framework="np"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{file}: is no complete safetensors file: {error}") from error
+
+
+def _suggestion(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=2)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; known are {', '.join(known)}"

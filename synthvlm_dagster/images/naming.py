@@ -1,0 +1,41 @@
+"""The name under which a generator's images are stored: another generator, another name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import Any
+
+from synthvlm_dagster.fingerprint import fingerprint, model_identity
+from synthvlm_dagster.recipe import Generation, Recipe
+
+_WITHOUT_EFFECT_ON_PIXELS = frozenset({"batch_size", "device", "images_per_chunk", "licence"})
+
+
+def generator_name(recipe: Recipe) -> str:
+    """Short name of the model and a fingerprint of everything that changes its pixels, e.g. `sdxl-base-1f2e3d4c5b`.
+
+    Two recipes share a name exactly when the same caption and attempt give the same picture in both (up to the
+    numerical noise of another batch size or device).
+
+    Raises:
+        ModelError: a model written as a path is not there.
+    """
+    generation = recipe.generation
+    weights = [model_identity(generation.model, generation.revision)]
+    if generation.refiner:
+        weights.append(model_identity(generation.refiner.model, generation.refiner.revision))
+    settings = pixel_settings(generation)
+    for part in (settings, settings["refiner"] or {}):
+        for replaced_by_weights in ("model", "revision"):
+            part.pop(replaced_by_weights, None)
+    slug = re.sub(r"[^a-z0-9]+", "-", PurePosixPath(generation.model).name.lower()).strip("-")
+    return f"{slug or 'model'}-{fingerprint(settings, weights, recipe.seed)}"
+
+
+def pixel_settings(generation: Generation) -> dict[str, Any]:
+    """The settings that change what is drawn or how it is stored, as plain JSON values."""
+    settings = generation.model_dump(mode="json", exclude=set(_WITHOUT_EFFECT_ON_PIXELS))
+    if generation.image_format == "png":
+        del settings["image_quality"]
+    return settings

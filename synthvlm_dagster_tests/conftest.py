@@ -1,0 +1,149 @@
+"""Parts that tests of several stages share: a tiny real SDXL pipeline folder, recipes that use it, and stores."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from synthvlm_dagster.recipe import Recipe
+
+TINY_SIZE = 32
+"""Width and height of the tiny pipeline's images, in pixels."""
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A StableDiffusionXLPipeline with seeded random weights, as save_pretrained writes it; 32×32 pixels."""
+    return save_tiny_sdxl(tmp_path_factory.mktemp("models") / "tiny-sdxl")
+
+
+@pytest.fixture
+def tiny_recipe(tiny_sdxl_folder: Path, tmp_path: Path) -> Callable[..., Recipe]:
+    """Makes recipes that generate with the tiny pipeline into a temporary store.
+
+    Keyword arguments replace top-level keys; `generation={...}` changes only the keys it names.
+    """
+
+    def make(generation: dict[str, Any] | None = None, **changed: Any) -> Recipe:
+        recipe = {
+            "name": "tiny",
+            "seed": 7,
+            "storage": str(tmp_path / "store"),
+            "sources": [{"name": "none", "path": str(tmp_path / "captions.txt")}],
+            "shards": 2,
+            "generation": {
+                "model": str(tiny_sdxl_folder),
+                "num_inference_steps": 2,
+                "guidance_scale": 3.0,
+                "width": TINY_SIZE,
+                "height": TINY_SIZE,
+                "dtype": "float32",
+                "device": "cpu",
+                "batch_size": 2,
+                "images_per_chunk": 4,
+                **(generation or {}),
+            },
+            "selection": {"share": 0.5},
+        }
+        return Recipe.model_validate(recipe | changed)
+
+    return make
+
+
+def save_tiny_sdxl(folder: Path, *, seed: int = 0, refiner: bool = False) -> Path:
+    """Write a pipeline folder of a few hundred thousand random weights.
+
+    Args:
+        folder: to create.
+        seed: of the weights.
+        refiner: write an SDXL refiner (StableDiffusionXLImg2ImgPipeline without the first text encoder), whose VAE
+            and second text encoder have the shapes of the base model's.
+    """
+    import torch
+    from diffusers import (
+        AutoencoderKL,
+        EulerDiscreteScheduler,
+        StableDiffusionXLImg2ImgPipeline,
+        StableDiffusionXLPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    width = 16
+    text = CLIPTextConfig(
+        vocab_size=260,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=16,
+        projection_dim=width,
+        bos_token_id=258,
+        eos_token_id=259,
+        pad_token_id=0,
+    )
+    tokenizer = _byte_tokenizer(length=16)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        second_encoder = CLIPTextModelWithProjection(text)
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
+            up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
+            block_out_channels=(8, 8),
+            norm_num_groups=4,
+            sample_size=TINY_SIZE,
+            force_upcast=False,
+        )
+        unet = UNet2DConditionModel(
+            sample_size=TINY_SIZE // 2,
+            block_out_channels=(8, 16),
+            norm_num_groups=4,
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            attention_head_dim=(2, 2),
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=4,
+            projection_class_embeddings_input_dim=(5 if refiner else 6) * 4 + width,
+            cross_attention_dim=width if refiner else 2 * width,
+        )
+        # Untrained, it predicts next to no noise: enlarged, text and refiner change the pictures visibly.
+        unet.conv_out.weight.data *= 10
+        common = {
+            "vae": vae,
+            "text_encoder_2": second_encoder,
+            "tokenizer_2": tokenizer,
+            "unet": unet,
+            "scheduler": EulerDiscreteScheduler(),
+        }
+        if refiner:
+            pipeline = StableDiffusionXLImg2ImgPipeline(
+                text_encoder=None, tokenizer=None, requires_aesthetics_score=True, **common
+            )
+        else:
+            pipeline = StableDiffusionXLPipeline(text_encoder=CLIPTextModel(text), tokenizer=tokenizer, **common)
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def _byte_tokenizer(length: int) -> Any:
+    """A CLIP tokenizer without merges: one token per byte."""
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import CLIPTokenizer
+
+    letters = sorted(ByteLevel.alphabet())
+    tokens = ["<|pad|>", *letters, "</w>", "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(
+        vocab={token: number for number, token in enumerate(tokens)},
+        merges=[],
+        bos_token="<|startoftext|>",
+        eos_token="<|endoftext|>",
+        unk_token="<|endoftext|>",
+        pad_token="<|pad|>",
+        model_max_length=length,
+    )
