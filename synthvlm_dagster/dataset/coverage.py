@@ -13,8 +13,8 @@ from synthvlm_dagster.storage import Storage
 _SHARDS_NAMED = 20
 
 
-def planned_scores(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
-    """The scores of the planned images, one row per image; scores of images no longer planned are left out.
+def complete_scores(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
+    """The scores of the planned images, which must all be there: one row per image, as `read_scores` gives them.
 
     Raises:
         IncompleteShardsError: a planned image has no score; names the shards and what each lacks.
@@ -27,7 +27,7 @@ def planned_scores(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
     if not lacking.is_empty():
         sizes = planned.group_by("shard").len("planned")
         raise IncompleteShardsError(_listing(lacking.join(sizes, on="shard", how="left", maintain_order="left")))
-    return scores.join(planned.lazy().select("image_id"), on="image_id", how="semi")
+    return scores
 
 
 def _listing(shards: pl.DataFrame) -> str:

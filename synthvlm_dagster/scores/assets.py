@@ -12,7 +12,7 @@ from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.histogram import text_histogram
 from synthvlm_dagster.scores.naming import scores_table
-from synthvlm_dagster.scores.shard import SCORES_COLUMNS, SCORES_SCHEMA, read_shard_scores, score_shard
+from synthvlm_dagster.scores.shard import SCORES_COLUMNS, SCORES_SCHEMA, read_scores, score_shard
 from synthvlm_dagster.shards import materialize_each_shard, shards
 from synthvlm_dagster.storage import Storage
 
@@ -44,7 +44,7 @@ def image_scores(
     def score(shard: str) -> tuple[str, dict[str, Any]]:
         scoring = score_shard(recipe, storage, shard, scorer, on_progress=context.log.info)
         table = scores_table(recipe, shard)
-        scores = read_shard_scores(recipe, storage, shard).select("clip_score", "ssim").collect()
+        scores = read_scores(recipe, storage, shard).select("clip_score", "ssim").collect()
         return storage.version(table) or _VERSION_WITHOUT_IMAGES, {
             **table_metadata(
                 storage, table, row_count=scores.height, schema=SCORES_SCHEMA, descriptions=SCORES_COLUMNS

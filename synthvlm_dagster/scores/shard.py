@@ -11,6 +11,7 @@ import polars as pl
 
 from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster.fingerprint import fingerprint
+from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.images.table import images_table, present_ids, read_images
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
@@ -103,28 +104,27 @@ def missing_scores(recipe: Recipe, storage: Storage, shard: str) -> pl.LazyFrame
     return _without_score(recipe, storage, shard).select("image_id", "caption_id", "attempt", "text")
 
 
-def read_scores(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
-    """All scores of a recipe's images by its scorer, over all its shards: one row per image_id, with `SCORES_SCHEMA`.
+def read_scores(recipe: Recipe, storage: Storage, shard: str | None = None) -> pl.LazyFrame:
+    """Scores of the planned images by the recipe's scorer, of one shard or of all, lazily.
 
-    Empty when nothing is scored yet.
+    Scores of images that are no longer in the plan are left out, as in `read_images`.
+
+    Returns:
+        One row per image_id, with `SCORES_SCHEMA`; none when nothing is scored yet.
+
+    Raises:
+        StorageError: nothing has been planned yet.
     """
-    parts = [storage.files(scores_table(recipe, shard), ".parquet") for shard in recipe.shard_keys]
-    return _scan_scores(storage, [path for part in parts for path in part])
-
-
-def read_shard_scores(recipe: Recipe, storage: Storage, shard: str) -> pl.LazyFrame:
-    """The scores of one shard: one row per image_id, with `SCORES_SCHEMA`; empty when nothing is scored yet."""
-    return _scan_scores(storage, storage.files(scores_table(recipe, shard), ".parquet"))
-
-
-def _scan_scores(storage: Storage, paths: list[str]) -> pl.LazyFrame:
+    planned = read_plan(storage, shard).lazy().select("image_id")
+    shards = recipe.shard_keys if shard is None else [shard]
+    paths = [path for key in shards for path in storage.files(scores_table(recipe, key), ".parquet")]
     if not paths:
         return pl.LazyFrame(schema=SCORES_SCHEMA)
-    return storage.scan_files(paths).unique("image_id", keep="any")
+    return storage.scan_files(paths).unique("image_id", keep="any").join(planned, on="image_id", how="semi")
 
 
 def _without_score(recipe: Recipe, storage: Storage, shard: str) -> pl.LazyFrame:
-    scored = read_shard_scores(recipe, storage, shard).select("image_id")
+    scored = read_scores(recipe, storage, shard).select("image_id")
     return read_images(recipe, storage, shard).join(scored, on="image_id", how="anti", maintain_order="left")
 
 

@@ -1,0 +1,51 @@
+"""What must hold of the selected pairs before anything is made of them."""
+
+import dagster as dg
+
+from synthvlm_dagster.dataset.assets import selected_pairs
+from synthvlm_dagster.dataset.coverage import complete_scores
+from synthvlm_dagster.dataset.integrity import absent_images, selection_faults, unreadable_images
+from synthvlm_dagster.dataset.pairs import SELECTED
+from synthvlm_dagster.dataset.selection import selected_count
+from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.storage import Storage
+
+_MOST_DECODED = 1000
+_NAMED = 10
+
+
+@dg.asset_check(asset=selected_pairs, blocking=True)
+def exactly_k_unique_pairs(
+    recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
+) -> dg.AssetCheckResult:
+    """As many pairs as the recipe asks for, each image and caption once, ranked without gaps."""
+    selected = storage.scan(SELECTED).select("image_id", "caption_id", "rank").collect()
+    captions = complete_scores(recipe, storage).select("caption_id").unique().collect().height
+    count = selected_count(recipe.selection, captions)
+    faults = selection_faults(selected, count)
+    return dg.AssetCheckResult(
+        passed=not faults,
+        description="; ".join(faults) or f"{count} pairs of {captions} captions",
+        metadata={"pairs": selected.height, "expected": count},
+    )
+
+
+@dg.asset_check(asset=selected_pairs, blocking=True)
+def selected_images_open(
+    recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
+) -> dg.AssetCheckResult:
+    """Every selected image is in the store, and decodes (of more than 1,000 a seeded sample)."""
+    selected = storage.scan(SELECTED).select("image_id", "shard").collect()
+    if absent := absent_images(recipe, storage, selected):
+        return dg.AssetCheckResult(
+            passed=False,
+            description=f"{len(absent)} selected images are not in the store: {', '.join(absent[:_NAMED])}",
+        )
+    sample = selected.sample(min(selected.height, _MOST_DECODED), seed=recipe.seed % 2**32)
+    unreadable = unreadable_images(recipe, storage, sample)
+    listed = "; ".join(f"{image_id} {reason}" for image_id, reason in list(unreadable.items())[:_NAMED])
+    return dg.AssetCheckResult(
+        passed=not unreadable,
+        description=f"{len(unreadable)} of {sample.height} images do not open: {listed}" if unreadable else None,
+        metadata={"decoded": sample.height, "present": selected.height},
+    )

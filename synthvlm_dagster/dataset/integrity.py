@@ -1,0 +1,57 @@
+"""Whether a selection is what the recipe asks for, and its images are there and open."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from synthvlm_dagster.dataset.pairs import with_images
+from synthvlm_dagster.errors import ImageError
+from synthvlm_dagster.images.table import read_images
+from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.scores.decode import decode_image
+from synthvlm_dagster.storage import Storage
+
+
+def selection_faults(selected: pl.DataFrame, count: int) -> list[str]:
+    """What is wrong with a selection of `count` pairs, one sentence each; empty when it is as it must be.
+
+    Args:
+        selected: with the columns image_id, caption_id and rank.
+        count: pairs that there must be.
+    """
+    faults = []
+    if selected.height != count:
+        faults.append(f"{selected.height} pairs instead of {count}")
+    for column in ("image_id", "caption_id"):
+        if repeated := selected.height - selected[column].n_unique():
+            faults.append(f"{repeated} rows repeat a {column}")
+    if sorted(selected["rank"]) != list(range(1, selected.height + 1)):
+        faults.append(f"the ranks are not 1 to {selected.height}, each once")
+    return faults
+
+
+def absent_images(recipe: Recipe, storage: Storage, pairs: pl.DataFrame) -> list[str]:
+    """The image_ids of `pairs` that the store does not hold.
+
+    Args:
+        recipe: names the generator whose images they are.
+        storage: the store.
+        pairs: with the columns image_id and shard.
+    """
+    absent: list[str] = []
+    for shard in pairs.sort("shard").partition_by("shard"):
+        present = read_images(recipe, storage, shard["shard"][0]).select("image_id").collect()
+        absent += shard.join(present, on="image_id", how="anti").sort("image_id")["image_id"]
+    return absent
+
+
+def unreadable_images(recipe: Recipe, storage: Storage, pairs: pl.DataFrame) -> dict[str, str]:
+    """Decode the images of `pairs`, which the store must hold; image_id and reason of each that does not open."""
+    reasons = {}
+    for batch in with_images(recipe, storage, pairs.select("image_id", "shard")):
+        for image_id, content in batch.select("image_id", pl.col("image").struct.field("bytes")).iter_rows():
+            try:
+                decode_image(content)
+            except ImageError as error:
+                reasons[image_id] = str(error)
+    return reasons
