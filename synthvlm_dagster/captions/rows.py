@@ -1,0 +1,109 @@
+"""Caption rows as they come out of a file, the bad ones with their problem instead of a text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+import polars as pl
+
+ROW_SCHEMA = pl.Schema(
+    {
+        "source_row": pl.Int64,
+        "text": pl.String,
+        "image_uri": pl.String,
+        "clip_similarity": pl.Float64,
+        "problem": pl.String,
+    }
+)
+
+_BATCH = 50_000
+
+
+class Row(NamedTuple):
+    """One caption as found, of any type; `problem` says why there is none."""
+
+    source_row: int
+    text: Any = None
+    image_uri: Any = None
+    clip_similarity: Any = None
+    problem: str | None = None
+
+
+class Missing:
+    """Stands for a field that the row does not have, as opposed to one that is null."""
+
+
+MISSING = Missing()
+
+
+def to_frames(rows: Iterable[Row], field: str) -> Iterator[pl.DataFrame]:
+    """Frames with the columns of `ROW_SCHEMA`: the text of a good row, the problem of a bad one.
+
+    Args:
+        rows: rows as found.
+        field: the field that holds the caption, as problems name it.
+    """
+    iterator = iter(rows)
+    while batch := list(islice(iterator, _BATCH)):
+        problems = [row.problem or text_problem(row.text, field) for row in batch]
+        yield pl.DataFrame(
+            {
+                "source_row": [row.source_row for row in batch],
+                "text": [row.text if problem is None else None for row, problem in zip(batch, problems, strict=True)],
+                "image_uri": [_string(row.image_uri) for row in batch],
+                "clip_similarity": [_number(row.clip_similarity) for row in batch],
+                "problem": problems,
+            },
+            schema=ROW_SCHEMA,
+        )
+
+
+def text_problem(value: Any, field: str) -> str | None:
+    """Why a value cannot be a caption; None when it can."""
+    if isinstance(value, str):
+        if not value or value.isspace():
+            return f"{field} is empty"
+        return None if is_unicode(value) else f"{field} is not valid UTF-8"
+    if value is MISSING:
+        return f"{field} is missing"
+    if value is None:
+        return f"{field} is null"
+    return f"{field} is {_kind(value)}, not a string"
+
+
+def is_unicode(text: str) -> bool:
+    """False when the text holds a lone surrogate: an undecodable byte, or half of a JSON \\u pair."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, list):
+        return "a list"
+    return "an object" if isinstance(value, dict) else f"of type {type(value).__name__}"
+
+
+def _string(value: Any) -> str | None:
+    return value if isinstance(value, str) and value and is_unicode(value) else None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
