@@ -1,4 +1,4 @@
-"""Parts that tests of several stages share: a tiny real SDXL pipeline folder, recipes that use it, and stores."""
+"""Parts that tests of several stages share: tiny real SDXL and open_clip folders, recipes that use them, and stores."""
 
 import os
 from collections.abc import Callable
@@ -52,6 +52,40 @@ def tiny_recipe(tiny_sdxl_folder: Path, tmp_path: Path) -> Callable[..., Recipe]
         return Recipe.model_validate(recipe | changed)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An open_clip model folder with seeded random weights, whose cosines are positive for most images."""
+    return save_tiny_clip(tmp_path_factory.mktemp("models") / "tiny-clip")
+
+
+def save_tiny_clip(folder: Path, *, seed: int = 0) -> Path:
+    """Write an open_clip folder: a small vision transformer, open_clip's own tokenizer, 16 tokens of context."""
+    import json
+
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    architecture = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = open_clip.CLIP(**architecture)
+        # A constant that both towers add to what they see keeps the cosines above 0, where scores are cut off.
+        for projection in (model.visual.proj, model.text_projection):
+            projection.data[:, 0] = 0.3
+        for norm in (model.visual.ln_post, model.ln_final):
+            norm.bias.data += 0.3
+    folder.mkdir(parents=True)
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    config = {"model_cfg": architecture, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
 
 
 def save_tiny_sdxl(folder: Path, *, seed: int = 0, refiner: bool = False) -> Path:

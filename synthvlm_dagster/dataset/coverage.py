@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from synthvlm_dagster.errors import IncompleteShardsError
+from synthvlm_dagster.errors import IncompleteShardsError, StorageError
 from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.shard import read_scores
@@ -18,11 +18,17 @@ def complete_scores(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
 
     Raises:
         IncompleteShardsError: a planned image has no score; names the shards and what each lacks.
-        StorageError: nothing has been planned yet.
+        StorageError: nothing has been planned yet, or a file of scores cannot be read.
     """
     planned = read_plan(storage).select("image_id", "shard")
     scores = read_scores(recipe, storage)
-    scored = scores.select("image_id").collect()
+    try:
+        scored = scores.select("image_id").collect()
+    except pl.exceptions.PolarsError as error:
+        raise StorageError(
+            f"a file of scores is damaged: {error}. Materialize image_scores of its shard again: it measures anew what "
+            "cannot be read"
+        ) from error
     lacking = planned.join(scored, on="image_id", how="anti").group_by("shard").len("lacking").sort("shard")
     if not lacking.is_empty():
         sizes = planned.group_by("shard").len("planned")

@@ -12,7 +12,8 @@ import polars as pl
 from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.plan import read_plan
-from synthvlm_dagster.images.table import images_table, present_ids, read_images
+from synthvlm_dagster.images.shard import read_images
+from synthvlm_dagster.images.table import images_table, present_ids
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.decode import decode_image
@@ -66,7 +67,8 @@ def score_shard(
     """Measure every image of a shard that has no score yet.
 
     A chunk of scores is written for every `generation.images_per_chunk` images, so a kill costs at most that many; a
-    shard without images, or with all of them scored, loads no model and writes nothing.
+    shard without images, or with all of them scored, loads no model and writes nothing. A chunk file that cannot be read
+    is renamed to `….parquet.corrupt`, and its images are measured again.
 
     Args:
         recipe: names the generator, the scorer and the batch size.
@@ -80,6 +82,7 @@ def score_shard(
             stay.
         ModelError: the CLIP model cannot be loaded.
     """
+    _set_damaged_chunks_aside(recipe, storage, shard, on_progress)
     total = missing_scores(recipe, storage, shard).select(pl.len()).collect().item()
     table = scores_table(recipe, shard)
     started = reported = time.monotonic()
@@ -126,6 +129,13 @@ def read_scores(recipe: Recipe, storage: Storage, shard: str | None = None) -> p
 def _without_score(recipe: Recipe, storage: Storage, shard: str) -> pl.LazyFrame:
     scored = read_scores(recipe, storage, shard).select("image_id")
     return read_images(recipe, storage, shard).join(scored, on="image_id", how="anti", maintain_order="left")
+
+
+def _set_damaged_chunks_aside(recipe: Recipe, storage: Storage, shard: str, on_progress: Callable[[str], None]) -> None:
+    chunks = present_ids(storage, storage.files(scores_table(recipe, shard), ".parquet"))
+    for path in (path for path, ids in chunks.items() if ids is None):
+        renamed = storage.url(storage.set_aside(path))
+        on_progress(f"shard {shard}: a file of scores could not be read and is now {renamed}; measuring its images again")
 
 
 def _unscored_batches(recipe: Recipe, storage: Storage, shard: str) -> Iterator[pl.DataFrame]:
