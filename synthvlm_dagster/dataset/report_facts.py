@@ -9,9 +9,9 @@ import polars as pl
 
 from synthvlm_dagster.dataset.charts import Distribution, Point, round_step
 from synthvlm_dagster.dataset.pairs import SELECTED
-from synthvlm_dagster.images.naming import generator_name
+from synthvlm_dagster.dataset.selection import weighted_score
+from synthvlm_dagster.images.shard import shard_progress
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.scores.naming import scorer_name
 from synthvlm_dagster.scores.shard import read_scores
 from synthvlm_dagster.storage import Storage
 
@@ -113,12 +113,11 @@ def scored_pairs(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
 
     rank is null for images that were not selected. Rows with a score that is not a number are left out.
     """
-    weight = recipe.selection.ssim_weight
     return (
         read_scores(recipe, storage)
         .select("image_id", "caption_id", "shard", "attempt", "text", "clip_score", "ssim")
         .filter(pl.col("clip_score").is_finite() & pl.col("ssim").is_finite())
-        .with_columns((pl.col("clip_score") + weight * pl.col("ssim")).alias("weighted_score"))
+        .with_columns(weighted_score(recipe.selection.ssim_weight))
         .join(storage.scan(SELECTED).select("image_id", "rank"), on="image_id", how="left")
     )
 
@@ -179,9 +178,7 @@ def _caption_steps(storage: Storage) -> tuple[Step, ...]:
 
 
 def _image_steps(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> tuple[Step, ...]:
-    planned = _count(storage.scan("plans/attempts"))
-    table = f"images/{generator_name(recipe)}"
-    generated = _count(storage.scan(table)) if storage.has_table(table) else 0
+    planned, generated = shard_progress(recipe, storage).select(pl.col("planned", "present").sum()).row(0)
     measured = _count(scored)
     chosen = _count(storage.scan(SELECTED))
     attempts = recipe.attempts.per_caption

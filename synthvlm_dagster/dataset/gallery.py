@@ -1,0 +1,112 @@
+"""Pairs to look at: small pictures with their captions and scores."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+import polars as pl
+from PIL import Image
+
+from synthvlm_dagster.dataset.pairs import with_images
+from synthvlm_dagster.errors import ImageError
+from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.storage import Storage
+
+THUMBNAIL_SIDE = 160
+"""Longest side of a picture on the page, in pixels."""
+
+_QUALITY = 80
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One picture of a gallery.
+
+    Attributes:
+        image_id: identity of the image.
+        text: its caption, as it is.
+        clip_score: in [0, 1].
+        ssim: in [-1, 1].
+        weighted_score: CLIPScore + λ · SSIM.
+        rank: from 1; None when it was not selected.
+        thumbnail: `data:` URI of the shrunken image.
+    """
+
+    image_id: str
+    text: str
+    clip_score: float
+    ssim: float
+    weighted_score: float
+    rank: int | None
+    thumbnail: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pairs that belong together, in the order in which they are shown."""
+
+    title: str
+    note: str
+    pairs: tuple[Pair, ...]
+
+
+def gather_galleries(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> tuple[Gallery, ...]:
+    """The best and the last of the selected pairs, and the lowest of those left out; those without pairs are skipped.
+
+    Args:
+        scored: as `scored_pairs` gives it.
+
+    Raises:
+        StorageError: an image is missing from the store.
+        ImageError: an image cannot be decoded.
+    """
+    left_out = pl.col("rank").is_null()
+    chosen = scored.filter(~left_out)
+    best = chosen.bottom_k(24, by="rank").collect().sort("rank")
+    last = chosen.join(best.lazy(), on="image_id", how="anti").top_k(12, by="rank").collect().sort("rank")
+    worst = scored.filter(left_out).bottom_k(24, by=["weighted_score", "image_id"]).collect()
+    groups = (
+        ("Best of the selected", "The pairs with the highest ranks.", best),
+        ("Last of the selected", "The pairs that were only just good enough.", last),
+        ("Left out", "The lowest weighted scores of all.", worst.sort("weighted_score", "image_id")),
+    )
+    frames = [frame for _, _, frame in groups]
+    thumbnails = _thumbnails(recipe, storage, pl.concat(frames).select("image_id", "shard"))
+    return tuple(
+        Gallery(title, note, tuple(_pair(row, thumbnails) for row in frame.iter_rows(named=True)))
+        for title, note, frame in groups
+        if frame.height
+    )
+
+
+def thumbnail(content: bytes, image_id: str) -> str:
+    """An encoded image as a `data:image/webp` URI, no side longer than `THUMBNAIL_SIDE`.
+
+    Raises:
+        ImageError: the image cannot be decoded; names `image_id`.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
+            small = image.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"image {image_id}: cannot be decoded: {error}") from error
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    encoded = io.BytesIO()
+    small.save(encoded, format="webp", quality=_QUALITY)
+    return f"data:image/webp;base64,{base64.b64encode(encoded.getvalue()).decode()}"
+
+
+def _thumbnails(recipe: Recipe, storage: Storage, pairs: pl.DataFrame) -> dict[str, str]:
+    return {
+        image_id: thumbnail(image["bytes"], image_id)
+        for batch in with_images(recipe, storage, pairs)
+        for image_id, image in batch.select("image_id", "image").iter_rows()
+    }
+
+
+def _pair(row: dict[str, object], thumbnails: dict[str, str]) -> Pair:
+    fields = ("image_id", "text", "clip_score", "ssim", "weighted_score", "rank")
+    return Pair(**{name: row[name] for name in fields}, thumbnail=thumbnails[str(row["image_id"])])

@@ -1,0 +1,112 @@
+"""A finished pipeline in a temporary store, without models: captions are curated, scores and pictures are given."""
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from PIL import Image
+
+from synthvlm_dagster.captions.curate import curate_captions
+from synthvlm_dagster.captions.readers import RAW_SCHEMA
+from synthvlm_dagster.dataset.pairs import SELECTED
+from synthvlm_dagster.dataset.selection import select_pairs
+from synthvlm_dagster.images.plan import PLAN_TABLE, plan_attempts, read_plan
+from synthvlm_dagster.images.table import image_rows, images_table, write_images
+from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.scores.naming import scores_table
+from synthvlm_dagster.scores.shard import SCORES_SCHEMA
+from synthvlm_dagster.storage import Storage
+
+COLOURS = ("crimson", "goldenrod", "seagreen", "royalblue", "rebeccapurple", "grey")
+HOSTILE_CAPTION = '<script>alert("x")</script> <img src=x onerror=alert(1)> & a "red" circle on <image> a white page'
+
+
+@dataclass(frozen=True)
+class Project:
+    recipe: Recipe
+    storage: Storage
+
+    @property
+    def selected(self) -> pl.DataFrame:
+        return self.storage.scan(SELECTED).collect()
+
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> Callable[..., Project]:
+    """Builds a store of selected pairs; keyword arguments replace top-level keys of the recipe."""
+
+    def make(captions: Sequence[str | None] | None = None, *, url: str | None = None, **changed: Any) -> Project:
+        texts = captions or [*good_captions(11), HOSTILE_CAPTION, "words " * 40, None]
+        settings = {
+            "name": "shapes",
+            "description": "Tables <b>made</b> for tests.",
+            "seed": 5,
+            "storage": url or str(tmp_path / "store"),
+            "sources": [{"name": "given", "path": str(tmp_path / "captions.txt")}],
+            "shards": 3,
+            "attempts": {"per_caption": 2},
+            "generation": {"model": "maker/model-of-circles", "image_format": "png", "width": 64, "height": 64},
+            "scoring": {"clip": {"model": "hf-hub:maker/judge", "pretrained": None}},
+            "selection": {"share": 0.5},
+        }
+        recipe = Recipe.model_validate(settings | changed)
+        storage = Storage(recipe.storage)
+        fill(recipe, storage, texts)
+        return Project(recipe, storage)
+
+    return make
+
+
+def good_captions(count: int) -> list[str]:
+    return [f"a large {COLOURS[n % len(COLOURS)]} circle, number {n}, on a plain white background" for n in range(count)]
+
+
+def fill(recipe: Recipe, storage: Storage, texts: Sequence[str | None]) -> None:
+    raw = pl.DataFrame(
+        {
+            "caption_id": [hashlib.blake2b(f"given\0{n}\0{text}".encode(), digest_size=8).hexdigest()
+                           for n, text in enumerate(texts)],
+            "text": texts,
+            "source": "given",
+            "source_file": "captions.txt",
+            "source_row": range(len(texts)),
+            "problem": [None if text is not None else "the line is empty" for text in texts],
+        },
+        schema_overrides={"text": pl.String, "problem": pl.String},
+    ).with_columns(image_uri=pl.lit(None, pl.String), clip_similarity=pl.lit(None, pl.Float64)).select(*RAW_SCHEMA)
+    curated, rejected = curate_captions(raw, recipe.curation, recipe.shard_keys)
+    for name, frame in (("raw", raw), ("curated", curated), ("rejected", rejected)):
+        storage.write_table(f"captions/{name}", frame)
+    storage.write_table(PLAN_TABLE, plan_attempts(curated, recipe.attempts, recipe.seed))
+    scores = []
+    for shard in recipe.shard_keys:
+        planned = read_plan(storage, shard)
+        for chunk in planned.iter_slices(3):
+            encoded = [(picture(image_id, recipe), 64, 64) for image_id in chunk["image_id"]]
+            write_images(storage, images_table(recipe, shard), image_rows(recipe, chunk, encoded))
+        shard_scores = planned.with_columns(
+            clip_score=pl.Series([fraction(name, "clip") for name in planned["image_id"]], dtype=pl.Float64),
+            ssim=pl.Series([fraction(name, "ssim") for name in planned["image_id"]], dtype=pl.Float64),
+        )
+        scores.append(shard_scores.select(*SCORES_SCHEMA))
+        storage.write_chunk(scores_table(recipe, shard), "chunk-0.parquet", scores[-1])
+    storage.write_table(SELECTED, select_pairs(pl.concat(scores).lazy(), recipe.selection, recipe.seed))
+
+
+def fraction(image_id: str, salt: str) -> float:
+    """A number in [0, 1) that image_id and salt alone decide."""
+    digest = hashlib.blake2b(f"{salt}\0{image_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def picture(image_id: str, recipe: Recipe) -> bytes:
+    """A plain picture, of a colour that image_id decides."""
+    shade = tuple(int(256 * fraction(image_id, channel)) for channel in "rgb")
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 64), shade).save(stream, recipe.generation.image_format)
+    return stream.getvalue()
