@@ -1,0 +1,5 @@
+"""Where the stage's tables stand in the store."""
+
+RAW = "captions/raw"
+CURATED = "captions/curated"
+REJECTED = "captions/rejected"
