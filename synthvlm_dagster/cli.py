@@ -168,3 +168,7 @@ def parse_shards(text: str, known: list[str]) -> list[str]:
             raise click.UsageError(f"{part.strip()}: the range runs backwards")
         chosen.update(key for key in known if first <= key <= last)
     return sorted(chosen)
+
+
+if __name__ == "__main__":
+    main()

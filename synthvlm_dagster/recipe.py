@@ -150,7 +150,9 @@ class Generation(Section):
     """The diffusion model and its parameters, under diffusers' names (SynthVLM §3.2)."""
 
     model: str = Field(description="Hub id, folder, or `package://module/path` of a diffusers text-to-image pipeline.")
-    revision: str | None = Field(None, description="Hub revision (commit hash or tag); pin it to make images repeatable.")
+    revision: str | None = Field(
+        None, description="Hub revision (commit hash or tag); pin it to make images repeatable."
+    )
     variant: str | None = Field(None, description="Weight file variant, e.g. fp16.")
     refiner: Refiner | None = Field(None, description="SDXL refiner; null: the base model does every step.")
     scheduler: Scheduler | None = Field(None, description="null: the scheduler the model comes with.")

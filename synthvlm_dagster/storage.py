@@ -177,9 +177,9 @@ class Storage:
         """
         target = self._full(folder)
         if not self._is_local:
-            with tempfile.TemporaryDirectory() as staged:
-                yield Path(staged)
-                self._upload_folder(Path(staged), folder)
+            with tempfile.TemporaryDirectory() as local:
+                yield Path(local)
+                self._upload_folder(Path(local), folder)
             return
         name = uuid.uuid4().hex
         parent = Path(target).parent

@@ -31,10 +31,10 @@ def why_outdated(
     Compares what Dagster recorded at its last materialization with what stands now: its code version (which holds the
     recipe's section), the versions of its inputs, and its table in the store.
     """
-    event = instance.get_latest_materialization_event(spec.key)
-    if event is None or event.asset_materialization is None:
+    record = _latest(spec.key, instance)
+    if record is None or record.asset_materialization is None:
         return "not made yet"
-    made = event.asset_materialization
+    made = record.asset_materialization
     tags = made.tags or {}
     if tags.get(CODE_VERSION_TAG) != spec.code_version:
         return "recipe or code has changed"
@@ -42,7 +42,7 @@ def why_outdated(
         return "its table is gone, or was made in another store"
     if spec.key == RAW_CAPTIONS and _text(made, "source_version") != source_version(recipe.sources):
         return "caption files have changed"
-    reasons = (_why_parent_outdates(parent, instance, tags, event.storage_id) for parent in parents)
+    reasons = (_why_parent_outdates(parent, instance, tags, record.storage_id) for parent in parents)
     return next((reason for reason in reasons if reason), None)
 
 
@@ -50,15 +50,19 @@ def _why_parent_outdates(
     parent: dg.AssetSpec, instance: dg.DagsterInstance, tags: Mapping[str, str], made_at: int
 ) -> str | None:
     name = parent.key.to_user_string()
-    event = instance.get_latest_materialization_event(parent.key)
-    if event is None or event.asset_materialization is None:
+    record = _latest(parent.key, instance)
+    if record is None or record.asset_materialization is None:
         return f"{name} is not made yet"
     if parent.partitions_def is not None:
-        changed = event.storage_id > made_at
+        changed = record.storage_id > made_at
     else:
-        version = (event.asset_materialization.tags or {}).get(DATA_VERSION_TAG)
+        version = (record.asset_materialization.tags or {}).get(DATA_VERSION_TAG)
         changed = version != tags.get(INPUT_VERSION_TAG + name)
     return f"{name} has changed" if changed else None
+
+
+def _latest(key: dg.AssetKey, instance: dg.DagsterInstance) -> dg.EventLogRecord | None:
+    return next(iter(instance.fetch_materializations(key, limit=1).records), None)
 
 
 def _table_stands(made: dg.AssetMaterialization, storage: Storage) -> bool:
@@ -84,5 +88,5 @@ def shards_to_score(instance: dg.DagsterInstance, recipe: Recipe, storage: Stora
     return [
         shard
         for shard in recipe.shard_keys
-        if shard not in recorded or not missing_scores(recipe, storage, shard).is_empty()
+        if shard not in recorded or not missing_scores(recipe, storage, shard).limit(1).collect().is_empty()
     ]

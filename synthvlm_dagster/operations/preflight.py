@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -38,10 +39,10 @@ class Finding:
 
 def check_recipe(recipe: Recipe) -> list[Finding]:
     """Try the store, every caption source and every model of a recipe; without network, and without loading weights."""
-    findings = [_finding("storage", lambda: _check_storage(recipe.storage))]
-    findings += [_finding(f"sources.{source.name}", lambda s=source: _check_source(s)) for source in recipe.sources]
-    findings.append(_finding("generation.model", lambda: _check_generation(recipe)))
-    findings.append(_finding("scoring.clip.model", lambda: _check_scoring(recipe)))
+    findings = [_finding("storage", partial(_check_storage, recipe.storage))]
+    findings += [_finding(f"sources.{source.name}", partial(_check_source, source)) for source in recipe.sources]
+    findings.append(_finding("generation.model", partial(_check_generation, recipe)))
+    findings.append(_finding("scoring.clip.model", partial(_check_scoring, recipe)))
     return findings
 
 

@@ -101,9 +101,7 @@ class Pipeline:
         if not self.is_partitioned(level[0]):
             yield from self._unpartitioned_step(level)
             return
-        shards = [
-            shard for shard in self.shards_with_work(level[0]) if only_shards is None or shard in only_shards
-        ]
+        shards = [shard for shard in self.shards_with_work(level[0]) if only_shards is None or shard in only_shards]
         for block in contiguous_blocks(shards, self.recipe.shard_keys):
             yield Step((level[0],), f"{len(block)} of {self.recipe.shards} shards have work left", tuple(block))
 

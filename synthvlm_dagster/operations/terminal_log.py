@@ -18,6 +18,7 @@ class TerminalLogHandler(logging.Handler):
         self._console = Console(file=sys.stderr, soft_wrap=True)
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Print one line; of Dagster's own events only the failures, with their cause."""
         context = getattr(record, "dagster_meta", {})
         event = context.get("dagster_event")
         if event is not None and not event.is_failure:

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -38,7 +39,7 @@ def recorded_runs(project):
 
 def file_times(project, folder="images"):
     storage = project.storage
-    return {path: os.stat(storage.url(path)).st_mtime_ns for path in storage.files(folder)}
+    return {path: Path(storage.url(path)).stat().st_mtime_ns for path in storage.files(folder)}
 
 
 def llava_entries(project):

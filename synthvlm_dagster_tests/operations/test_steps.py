@@ -1,3 +1,5 @@
+import itertools
+
 import click
 import pytest
 from hypothesis import given
@@ -17,14 +19,16 @@ def test_blocks_are_the_fewest_ranges_that_cover_the_chosen(chosen):
         first = KEYS.index(block[0])
         assert block == KEYS[first : first + len(block)]
     ends = [(KEYS.index(block[0]), KEYS.index(block[-1])) for block in blocks]
-    assert all(later[0] - earlier[1] > 1 for earlier, later in zip(ends, ends[1:], strict=False))
+    assert all(later[0] - earlier[1] > 1 for earlier, later in itertools.pairwise(ends))
 
 
 def test_shards_can_be_named_singly_and_as_ranges():
     assert parse_shards("0003,0000-0001, 0003", KEYS) == ["0000", "0001", "0003"]
 
 
-@pytest.mark.parametrize(("text", "message"), [("0099", "no shard '0099'"), ("0003-0001", "backwards"), ("", "no shard")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("0099", "no shard '0099'"), ("0003-0001", "backwards"), ("", "no shard")]
+)
 def test_shards_that_do_not_exist_are_named(text, message):
     with pytest.raises(click.UsageError, match=message):
         parse_shards(text, KEYS)
