@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,19 +11,27 @@ import dagster as dg
 from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.recipe import active_recipe
 
+# Both features are what the project is built on; their API is pinned by the range of dagster versions it installs with.
+warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", message=".*partitions_def on an AssetCheckSpec.*", category=dg.PreviewWarning)
+
 shards = dg.StaticPartitionsDefinition(active_recipe().shard_keys)
 
 
 def materialize_each_shard(
-    context: dg.AssetExecutionContext, make_shard: Callable[[str], tuple[str, dict[str, Any]]]
-) -> Iterator[dg.AssetMaterialization | dg.Output[None]]:
+    context: dg.AssetExecutionContext,
+    make_shard: Callable[[str], tuple[str, dict[str, Any]]],
+    check_shard: Callable[[str], dg.AssetCheckEvaluation] | None = None,
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.Output[None]]:
     """Make every shard of a run, and record each in Dagster the moment it is done.
 
     A shard that fails does not stop the others: the run ends with an error that names all that failed.
 
     Args:
-        context: of an asset with `partitions_def=shards` and `output_required=False`.
+        context: of an asset with `partitions_def=shards`, `output_required=False` and `dagster_type=dg.Nothing`.
         make_shard: makes the shard of a partition key; returns the data version of its table and metadata.
+        check_shard: evaluates the asset's partitioned check for a shard. Called in a run of many shards, where Dagster
+            would evaluate the check for all of them together, or, without the asset's output, not at all.
 
     Yields:
         One materialization per shard as it is done. The asset's output, which would record every shard of the run
@@ -48,6 +57,8 @@ def materialize_each_shard(
                 metadata=metadata,
                 tags={"dagster/data_version": version, "dagster/code_version": _code_version(context)},
             )
+            if check_shard:
+                yield check_shard(key)
         versions.append(version)
         context.add_asset_metadata(metadata, partition_key=key)
     if failures:
