@@ -104,9 +104,14 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str, cutoff: tuple[f
     if cutoff:
         weight, score = cutoff
         line = [
-            Markup('<line class="cutoff" clip-path="url(#plot)" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>')
-            .format(axes.x(score - weight * axes.bottom), axes.y(axes.bottom),
-                    axes.x(score - weight * axes.top), axes.y(axes.top))
+            Markup(
+                '<line class="cutoff" clip-path="url(#plot)" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'
+            ).format(
+                axes.x(score - weight * axes.bottom),
+                axes.y(axes.bottom),
+                axes.x(score - weight * axes.top),
+                axes.y(axes.top),
+            )
         ]
     clip = Markup('<clipPath id="plot"><rect x="{}" y="{}" width="{}" height="{}"/></clipPath>').format(
         _LEFT, _TOP, _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
@@ -150,7 +155,7 @@ class _Axes:
                 (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 5, x_label
             )
         )
-        marks.append(Markup('<text class="axis" x="4" y="10">{}</text>').format(y_label))
+        marks.append(Markup('<text class="axis" x="4" y="12">{}</text>').format(y_label))
         return Markup("").join(marks)
 
 

@@ -129,7 +129,7 @@ def _selection(recipe: Recipe) -> dict[str, str]:
         "ssim-only": "SSIM",
         "random": "nothing: a seeded random choice",
     }
-    size = f"{selection.count:,} pairs" if selection.count else f"{selection.share:.4g} of the scored captions"
+    size = f"{selection.count:,} pairs" if selection.count else f"{100 * (selection.share or 0):g}% of the scored captions"
     return {
         "Strategy": selection.strategy,
         "Compared by": formula[selection.strategy],

@@ -179,17 +179,21 @@ def _caption_steps(storage: Storage) -> tuple[Step, ...]:
 
 def _image_steps(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> tuple[Step, ...]:
     planned, generated = shard_progress(recipe, storage).select(pl.col("planned", "present").sum()).row(0)
-    measured = _count(scored)
+    measured, captions = scored.select(pl.len(), pl.col("caption_id").n_unique().alias("captions")).collect().row(0)
     chosen = _count(storage.scan(SELECTED))
     attempts = recipe.attempts.per_caption
     steps = (
         ("Images planned", planned, f"{attempts} for each caption"),
-        ("Images generated", generated, f"{max(planned - generated, 0):,} still missing"),
-        ("Images scored", measured, f"{max(generated - measured, 0):,} without a score"),
-        ("Pairs selected", chosen, f"{chosen / measured:.0%} of the scored images" if measured else ""),
+        ("Images generated", generated, _lacking(planned - generated, "still missing")),
+        ("Images scored", measured, _lacking(generated - measured, "without a score")),
+        ("Pairs selected", chosen, f"{chosen / captions:.1%} of the scored captions" if captions else ""),
     )
     largest = max(count for _, count, _ in steps)
     return tuple(Step(name, count, count / max(largest, 1), note) for name, count, note in steps)
+
+
+def _lacking(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count > 0 else "complete"
 
 
 def _rules(recipe: Recipe, storage: Storage) -> tuple[Rule, ...]:
@@ -222,8 +226,8 @@ def _bounds(recipe: Recipe, rule: str) -> str:
     bounds = getattr(recipe.curation.rules, rule, None)
     if bounds is None:
         return ""
-    limits = [f"≥ {bounds.min:g}"] if bounds.min is not None else []
-    limits += [f"≤ {bounds.max:g}"] if bounds.max is not None else []
+    limits = [f"≥ {bounds.min:.4g}"] if bounds.min is not None else []
+    limits += [f"≤ {bounds.max:.4g}"] if bounds.max is not None else []
     return "kept: " + " and ".join(limits)
 
 
