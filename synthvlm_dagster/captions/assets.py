@@ -54,7 +54,7 @@ def raw_captions(
     )
 
 
-_CURATION = {
+_CURATION: dict[str, Any] = {
     "deps": [raw_captions],
     "group_name": "captions",
     "kinds": {"polars", "parquet"},
@@ -85,7 +85,7 @@ def curate(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage])
     curated, rejected = curate_captions(raw, recipe.curation, recipe.shard_keys)
     storage.write_table(REJECTED, rejected)
     storage.write_table(CURATED, curated)
-    shared = {
+    shared: dict[str, Any] = {
         "kept_share": curated.height / raw.height,
         "rejected_by_rule": dg.MetadataValue.md(rejections_markdown(rejected, raw.height)),
     }
