@@ -9,14 +9,13 @@ from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.assets import generated_images
 from synthvlm_dagster.metadata import table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
+from synthvlm_dagster.scores.checks import evaluate_scores
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.histogram import text_histogram
-from synthvlm_dagster.scores.naming import scores_table
+from synthvlm_dagster.scores.naming import scorer_name, scores_table
 from synthvlm_dagster.scores.shard import SCORES_COLUMNS, SCORES_SCHEMA, read_scores, score_shard
 from synthvlm_dagster.shards import materialize_each_shard, shards
 from synthvlm_dagster.storage import Storage
-
-_VERSION_WITHOUT_IMAGES = "empty"
 
 
 @dg.asset(
@@ -26,6 +25,7 @@ _VERSION_WITHOUT_IMAGES = "empty"
     # this one wherever a shard of images failed.
     backfill_policy=dg.BackfillPolicy.multi_run(2 * active_recipe().shards_per_run),
     output_required=False,
+    dagster_type=dg.Nothing,
     pool="gpu",
     group_name="scores",
     kinds={"pytorch", "parquet"},
@@ -37,25 +37,27 @@ def image_scores(
 ):
     """How well each generated image shows its caption: CLIPScore and SSIM (SynthVLM §3.3).
 
-    One row is one image of the shard.
+    One row is one image of the shard. The model is loaded once per run, and not at all when nothing is missing.
     """
     scorer = ClipScorer(recipe.scoring.clip, recipe.scoring.device)
 
     def score(shard: str) -> tuple[str, dict[str, Any]]:
         scoring = score_shard(recipe, storage, shard, scorer, on_progress=context.log.info)
         table = scores_table(recipe, shard)
-        scores = read_scores(recipe, storage, shard).select("clip_score", "ssim").collect()
-        return storage.version(table) or _VERSION_WITHOUT_IMAGES, {
+        scores = read_scores(recipe, storage, shard).select("image_id", "clip_score", "ssim").collect()
+        return fingerprint(table, sorted(scores["image_id"])), {
             **table_metadata(
                 storage, table, row_count=scores.height, schema=SCORES_SCHEMA, descriptions=SCORES_COLUMNS
             ),
             "images_scored_now": scoring.measured,
-            "images_per_second": round(scoring.images_per_second, 2),
+            "images_per_second": round(scoring.images_per_second, 3),
+            "seconds": round(scoring.seconds, 1),
+            "scorer": scorer_name(recipe),
             **_described(scores, "clip_score"),
             **_described(scores, "ssim"),
         }
 
-    yield from materialize_each_shard(context, score)
+    yield from materialize_each_shard(context, score, lambda shard: evaluate_scores(recipe, storage, shard))
 
 
 def _described(scores: pl.DataFrame, column: str) -> dict[str, Any]:

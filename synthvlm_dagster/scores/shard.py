@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from synthvlm_dagster.errors import ImageError
+from synthvlm_dagster.errors import ImageError, ModelError
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.images.shard import read_images
@@ -80,7 +80,7 @@ def score_shard(
     Raises:
         ImageError: an image cannot be decoded or measured; names the image and its file. The chunks written before it
             stay.
-        ModelError: the CLIP model cannot be loaded.
+        ModelError: the CLIP model cannot be loaded, or gives NaN.
     """
     _set_damaged_chunks_aside(recipe, storage, shard, on_progress)
     total = missing_scores(recipe, storage, shard).select(pl.len()).collect().item()
@@ -167,6 +167,12 @@ def _measure(batch: pl.DataFrame, recipe: Recipe, storage: Storage, scorer: Clip
         except ImageError as error:
             raise ImageError(f"image {image_id} of shard {shard}: {error}") from error
     clip_scores = scorer.clip_scores(images, batch["text"].to_list())
+    if not np.isfinite(clip_scores).all():
+        image_id = batch["image_id"][int(np.argmin(np.isfinite(clip_scores)))]
+        raise ModelError(
+            f"image {image_id} of shard {shard}: the CLIP model {scorer.clip.model} gives no finite score. Use another "
+            f"scoring.clip.dtype than {scorer.clip.dtype}, or check the model's weights"
+        )
     return batch.select(
         "image_id",
         "caption_id",

@@ -1,0 +1,47 @@
+"""What must hold of the scores before pairs are selected by them."""
+
+import dagster as dg
+
+from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.scores.inspection import inspect_scores
+from synthvlm_dagster.shards import shards
+from synthvlm_dagster.storage import Storage
+
+_NAMED = 5
+
+
+@dg.asset_check(asset="image_scores", partitions_def=shards, blocking=True)
+def sound_scores(
+    context: dg.AssetCheckExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
+) -> dg.AssetCheckResult:
+    """Every image of the shard has a score; CLIPScores lie in [0, 1], SSIMs in [-1, 1], none is NaN."""
+    evaluations = [evaluate_scores(recipe, storage, shard) for shard in context.partition_keys]
+    worst = next((evaluation for evaluation in evaluations if not evaluation.passed), evaluations[0])
+    return dg.AssetCheckResult(passed=worst.passed, description=worst.description, metadata=worst.metadata)
+
+
+def evaluate_scores(recipe: Recipe, storage: Storage, shard: str) -> dg.AssetCheckEvaluation:
+    """Evaluation of `sound_scores` for one shard."""
+    faults = inspect_scores(recipe, storage, shard)
+    named = ", ".join(faults.impossible[:_NAMED]) + (", …" if len(faults.impossible) > _NAMED else "")
+    problems = [
+        sentence
+        for count, sentence in (
+            (faults.missing, f"{faults.missing} images have no score: materialize the shard again."),
+            (len(faults.impossible), f"{len(faults.impossible)} scores are NaN or out of range: {named}."),
+        )
+        if count
+    ]
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("image_scores"),
+        check_name="sound_scores",
+        partition=shard,
+        passed=not problems,
+        description=f"Shard {shard}: " + (" ".join(problems) or f"{faults.scored} images, all scored"),
+        metadata={
+            "images_scored": faults.scored,
+            "images_without_score": faults.missing,
+            "impossible_scores": len(faults.impossible),
+        },
+        blocking=True,
+    )
