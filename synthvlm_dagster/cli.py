@@ -120,12 +120,12 @@ def open_pipeline() -> Iterator[Pipeline]:
     """The active recipe's pipeline on the project's Dagster instance."""
     import dagster as dg
 
-    from synthvlm_dagster.definitions import defs
+    from synthvlm_dagster.definitions import asset_job, defs
     from synthvlm_dagster.operations.run import Pipeline
     from synthvlm_dagster.storage import Storage
 
     with dg.DagsterInstance.get() as instance:
-        yield Pipeline(defs, instance, active_recipe(), Storage(active_recipe().storage))
+        yield Pipeline(defs, asset_job, instance, active_recipe(), Storage(active_recipe().storage))
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from synthvlm_dagster.storage import Storage
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
-ASSET_JOB = "__ASSET_JOB"
 SHARD_WORK = {"generated_images": shards_to_generate, "image_scores": shards_to_score}
 """The partitioned assets, in order, and what tells which of their shards have work left."""
 
@@ -30,14 +29,28 @@ class Step:
 
 
 class Pipeline:
-    """The asset graph of a code location, an instance that records it, and the recipe and store it works on."""
+    """The asset graph of a code location, an instance that records it, and the recipe and store it works on.
+
+    Args:
+        definitions: the code location.
+        asset_job: a function of a module that returns the code location's implicit asset job; runs rebuild it by name.
+        instance: records the runs.
+        recipe: what to build.
+        storage: the recipe's store.
+    """
 
     def __init__(
-        self, definitions: dg.Definitions, instance: dg.DagsterInstance, recipe: Recipe, storage: Storage
+        self,
+        definitions: dg.Definitions,
+        asset_job: Callable[[], dg.JobDefinition],
+        instance: dg.DagsterInstance,
+        recipe: Recipe,
+        storage: Storage,
     ) -> None:
         self.recipe = recipe
         self.storage = storage
         self._definitions = definitions
+        self._job = dg.reconstructable(asset_job)
         self._instance = instance
         specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
         order = TopologicalSorter({key: sorted(dep.asset_key for dep in specs[key].deps) for key in sorted(specs)})
@@ -95,7 +108,8 @@ class Pipeline:
         """Selected assets in runs: neighbours without partitions together, each partitioned one by itself."""
         chosen = [key for key in self._specs if key in selected]
         for partitioned, keys in groupby(chosen, self.is_partitioned):
-            yield from ([key] for key in keys) if partitioned else [list(keys)]
+            group = list(keys)
+            yield from ([key] for key in group) if partitioned else [group]
 
     def _steps(self, level: list[dg.AssetKey], only_shards: Sequence[str] | None) -> Iterator[Step]:
         if not self.is_partitioned(level[0]):
@@ -123,10 +137,8 @@ class Pipeline:
         tags = {"synthvlm/recipe": self.recipe.name}
         if step.shards:
             tags |= {RANGE_START_TAG: step.shards[0], RANGE_END_TAG: step.shards[-1]}
-        job = self._definitions.resolve_job_def(ASSET_JOB)
-        return job.execute_in_process(
-            instance=self._instance, asset_selection=list(step.assets), tags=tags, raise_on_error=False
-        ).success
+        with dg.execute_job(self._job, self._instance, tags=tags, asset_selection=list(step.assets)) as outcome:
+            return outcome.success
 
 
 def contiguous_blocks(chosen: Sequence[str], every: Sequence[str]) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 
 import dagster as dg
 from rich.console import Console
@@ -23,19 +24,19 @@ class TerminalLogHandler(logging.Handler):
         event = context.get("dagster_event")
         if event is not None and not event.is_failure:
             return
-        clock = self.formatter.formatTime(record, "%H:%M:%S") if self.formatter else ""
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         line = Text(f"{clock}  {context.get('step_key') or 'run':<18} ", style="dim")
-        line.append(str(context.get("orig_message") or record.getMessage()), style=_STYLES.get(record.levelname, ""))
-        if event is not None and (error := _cause_of(event)):
-            line.append(f"\n{error}", style="red")
+        message = _cause_of(event) if event is not None else context.get("orig_message") or record.getMessage()
+        line.append(str(message), style=_STYLES.get(record.levelname, ""))
         self._console.print(line)
 
 
-def _cause_of(event: dg.DagsterEvent) -> str | None:
+def _cause_of(event: dg.DagsterEvent) -> str:
+    """What went wrong at first, without the stack traces, which the event log in the UI has."""
     error = getattr(event.event_specific_data, "error", None)
     while error is not None and error.cause is not None:
         error = error.cause
-    return error.message.strip() if error is not None else None
+    return f"{event.message} {error.message.strip()}" if error is not None else str(event.message)
 
 
 @dg.logger(
@@ -48,7 +49,5 @@ def _cause_of(event: dg.DagsterEvent) -> str | None:
 def terminal_log(context: dg.InitLoggerContext) -> logging.Logger:
     """The console logger of every run: what a person follows, without Dagster's event details (the UI has them)."""
     log = logging.Logger("synthvlm", level=context.logger_config["log_level"])
-    handler = TerminalLogHandler()
-    handler.setFormatter(logging.Formatter())
-    log.addHandler(handler)
+    log.addHandler(TerminalLogHandler())
     return log
