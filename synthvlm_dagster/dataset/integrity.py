@@ -24,7 +24,7 @@ def selection_faults(selected: pl.DataFrame, count: int) -> list[str]:
         faults.append(f"{selected.height} pairs instead of {count}")
     for column in ("image_id", "caption_id"):
         if repeated := selected.height - selected[column].n_unique():
-            faults.append(f"{repeated} rows repeat a {column}")
+            faults.append(f"{repeated} of the rows repeat {column}")
     if sorted(selected["rank"]) != list(range(1, selected.height + 1)):
         faults.append(f"the ranks are not 1 to {selected.height}, each once")
     return faults
@@ -41,7 +41,7 @@ def absent_images(recipe: Recipe, storage: Storage, pairs: pl.DataFrame) -> list
     absent: list[str] = []
     for shard in pairs.sort("shard").partition_by("shard"):
         present = read_images(recipe, storage, shard["shard"][0]).select("image_id").collect()
-        absent += shard.join(present, on="image_id", how="anti").sort("image_id")["image_id"]
+        absent.extend(shard.join(present, on="image_id", how="anti").sort("image_id")["image_id"])
     return absent
 
 

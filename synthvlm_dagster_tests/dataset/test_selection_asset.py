@@ -1,0 +1,170 @@
+"""selected_pairs over a scored store: what it writes, says and refuses, and what its checks see."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from synthvlm_dagster.dataset.assets import selected_pairs
+from synthvlm_dagster.dataset.checks import exactly_k_unique_pairs, selected_images_open
+from synthvlm_dagster.dataset.coverage import complete_scores
+from synthvlm_dagster.dataset.integrity import absent_images, selection_faults, unreadable_images
+from synthvlm_dagster.dataset.pairs import SELECTED
+from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS
+from synthvlm_dagster.errors import IncompleteShardsError, SelectionError, StorageError
+from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.recipe import Recipe, Selection
+from synthvlm_dagster.scores.naming import scores_table
+from synthvlm_dagster.scores.shard import SCORES_SCHEMA, read_scores
+from synthvlm_dagster.storage import Storage
+from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, plan
+
+SHARDS = ["0000", "0001"]
+
+
+@pytest.fixture
+def recipe(tiny_recipe: Callable[..., Recipe], tiny_clip_folder: Path) -> Recipe:
+    clip = {"model": str(tiny_clip_folder), "pretrained": None}
+    return tiny_recipe(scoring={"clip": clip}, selection={"count": 5})
+
+
+@pytest.fixture
+def storage(recipe: Recipe) -> Storage:
+    """Twelve captions with three attempts each, drawn and given scores that their place in the plan decides."""
+    storage = Storage(recipe.storage)
+    plan(storage, captions_in_shards(12, SHARDS), attempts=3)
+    for shard in SHARDS:
+        add_scores(recipe, storage, shard, add_pictures(recipe, storage, shard))
+    return storage
+
+
+def add_scores(recipe: Recipe, storage: Storage, shard: str, planned: pl.DataFrame) -> None:
+    place = pl.int_range(pl.len())
+    scores = planned.with_columns(clip_score=(place * 7 % 18) / 100, ssim=(place * 5 % 18) / 20)
+    storage.write_chunk(scores_table(recipe, shard), "chunk-0.parquet", scores.select(*SCORES_SCHEMA))
+
+
+def materialize(recipe: Recipe, storage: Storage, **options: object) -> dg.ExecuteInProcessResult:
+    definitions = dg.Definitions(
+        assets=[selected_pairs],
+        asset_checks=[exactly_k_unique_pairs, selected_images_open],
+        resources={"recipe": recipe, "storage": storage},
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        return definitions.resolve_implicit_global_asset_job_def().execute_in_process(instance=instance, **options)
+
+
+def passed(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    return {evaluation.check_name: evaluation.passed for evaluation in result.get_asset_check_evaluations()}
+
+
+def test_selects_describes_and_checks(recipe: Recipe, storage: Storage) -> None:
+    result = materialize(recipe, storage)
+    assert passed(result) == {"exactly_k_unique_pairs": True, "selected_images_open": True}
+    selected = storage.scan(SELECTED).collect()
+    scores = read_scores(recipe, storage).collect()
+    assert selected.columns == list(SELECTED_COLUMNS)
+    assert selected.height == 5
+    metadata = result.asset_materializations_for_node("selected_pairs")[0].metadata
+    assert metadata["images_generated"].value == scores.height == 36
+    assert metadata["images_best_attempts"].value == 12
+    assert metadata["images_selected"].value == metadata["dagster/row_count"].value == 5
+    assert metadata["mean_ssim_generated"].value == pytest.approx(scores["ssim"].mean())
+    assert metadata["mean_weighted_score_selected"].value == pytest.approx(selected["weighted_score"].mean())
+    means = [metadata[f"mean_weighted_score_{group}"].value for group in ("generated", "best_attempts", "selected")]
+    assert means == sorted(means)
+    assert [record.data["rank"] for record in metadata["highest"].records] == [1, 2, 3, 4, 5]
+    assert "generated" in metadata["clip_score_histogram"].value
+    assert "selected" in metadata["clip_score_histogram"].value
+
+
+def test_selecting_again_gives_the_same_rows_and_version(recipe: Recipe, storage: Storage) -> None:
+    materialize(recipe, storage)
+    rows, version = storage.scan(SELECTED).collect(), storage.version(SELECTED)
+    materialize(recipe, storage)
+    assert storage.scan(SELECTED).collect().equals(rows)
+    assert storage.version(SELECTED) == version
+
+
+def test_captions_with_markup_stay_text(recipe: Recipe, storage: Storage) -> None:
+    planned = storage.scan("plans/attempts").with_columns(text=pl.lit("<img src=x onerror=alert(1)> | a *b*")).collect()
+    storage.write_table("plans/attempts", planned)
+    for shard in SHARDS:
+        table = scores_table(recipe, shard)
+        chunk = storage.scan(table).with_columns(text=pl.lit("<img src=x onerror=alert(1)> | a *b*")).collect()
+        storage.write_chunk(table, "chunk-0.parquet", chunk)
+    metadata = materialize(recipe, storage).asset_materializations_for_node("selected_pairs")[0].metadata
+    assert isinstance(metadata["highest"], dg.TableMetadataValue)
+    assert metadata["highest"].records[0].data["text"] == "<img src=x onerror=alert(1)> | a *b*"
+    rendered = [value.value for value in metadata.values() if isinstance(value, dg.MarkdownMetadataValue)]
+    assert rendered
+    assert not any("onerror" in text for text in rendered)
+
+
+def test_refuses_while_images_have_no_score(recipe: Recipe, storage: Storage) -> None:
+    captions = captions_in_shards(12, SHARDS) | {"f" * 16: ("one more", "0001")}
+    plan(storage, captions, attempts=3)
+    with pytest.raises(IncompleteShardsError, match=r"3 planned images have no score \(shard 0001: 3 of 21\)"):
+        complete_scores(recipe, storage)
+    result = materialize(recipe, storage, raise_on_error=False)
+    assert not result.success
+    assert not storage.has_table(SELECTED)
+
+
+def test_names_every_incomplete_shard(recipe: Recipe, storage: Storage) -> None:
+    captions = {f"{number + 100:016x}": ("another", f"{number % 30:04d}") for number in range(60)}
+    plan(storage, captions, attempts=1)
+    with pytest.raises(IncompleteShardsError, match=r"60 planned .*0019: 2 of 2, and 10 shards more\). Materialize"):
+        complete_scores(recipe, storage)
+
+
+def test_a_damaged_file_of_scores_is_a_clear_error(recipe: Recipe, storage: Storage) -> None:
+    path = f"{scores_table(recipe, SHARDS[0])}/chunk-0.parquet"
+    storage.write_bytes(path, storage.read_bytes(path)[:-30])
+    with pytest.raises(StorageError, match="file of scores is damaged.*Materialize image_scores"):
+        complete_scores(recipe, storage)
+
+
+def test_a_count_above_the_pool_leaves_the_old_selection(recipe: Recipe, storage: Storage) -> None:
+    materialize(recipe, storage)
+    before = storage.version(SELECTED)
+    greedy = recipe.model_copy(update={"selection": Selection(count=13)})
+    with pytest.raises(SelectionError, match="count is 13, but only 12 captions"):
+        materialize(greedy, storage)
+    assert storage.version(SELECTED) == before
+
+
+def test_pairs_whose_images_are_gone_or_broken_fail_the_check(recipe: Recipe, storage: Storage) -> None:
+    materialize(recipe, storage)
+    selected = storage.scan(SELECTED).collect()
+    assert absent_images(recipe, storage, selected) == []
+    assert unreadable_images(recipe, storage, selected) == {}
+    [file] = storage.files(images_table(recipe, SHARDS[0]))
+    name = file.rpartition("/")[2]
+    rows = storage.scan_files([file]).collect()
+    cut = [image | {"bytes": image["bytes"][:40]} for image in rows["image"]]
+    broken = rows.with_columns(pl.Series("image", cut, dtype=rows.schema["image"]))
+    storage.write_chunk(images_table(recipe, SHARDS[0]), name, broken)
+    of_shard = selected.filter(pl.col("shard") == SHARDS[0])["image_id"].sort().to_list()
+    assert of_shard
+    assert sorted(unreadable_images(recipe, storage, selected)) == of_shard
+    result = materialize(recipe, storage, raise_on_error=False)
+    assert passed(result) == {"exactly_k_unique_pairs": True, "selected_images_open": False}
+    storage.delete(file)
+    assert absent_images(recipe, storage, selected) == of_shard
+    result = materialize(recipe, storage, raise_on_error=False)
+    assert passed(result)["selected_images_open"] is False
+
+
+def test_faults_of_a_selection() -> None:
+    sound = pl.DataFrame({"image_id": ["a-00", "b-00"], "caption_id": ["a", "b"], "rank": [1, 2]})
+    assert selection_faults(sound, 2) == []
+    assert selection_faults(sound, 3) == ["2 pairs instead of 3"]
+    twice = pl.concat([sound, sound.head(1)])
+    assert selection_faults(twice, 3) == [
+        "1 of the rows repeat image_id",
+        "1 of the rows repeat caption_id",
+        "the ranks are not 1 to 3, each once",
+    ]
