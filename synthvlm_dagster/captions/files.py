@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import fsspec
 from fsspec.core import OpenFile
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import infer_compression
 
 from synthvlm_dagster.errors import CaptionSourceError
@@ -29,8 +30,9 @@ class SourceFile:
 
     @property
     def url(self) -> str:
-        """The path with the filesystem's scheme."""
-        return self.filesystem.unstrip_protocol(self.path)
+        """The path as a person would type it: with the filesystem's scheme, unless it is local."""
+        local = isinstance(self.filesystem, LocalFileSystem)
+        return self.path if local else self.filesystem.unstrip_protocol(self.path)
 
     @property
     def extension(self) -> str:

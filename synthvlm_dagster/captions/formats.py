@@ -112,7 +112,7 @@ def read_parquet(file: BinaryIO, source: CaptionSource) -> Frames:
     import pyarrow.parquet as pq
 
     try:
-        parquet = pq.ParquetFile(file)
+        parquet = pq.ParquetFile(file if _has_random_access(file) else io.BytesIO(file.read()))
         _require_columns(source.columns, parquet.schema_arrow.names)
         yield from to_frames(_parquet_rows(parquet, source.columns), source.columns.text)
     except pa.ArrowException as error:
@@ -261,6 +261,16 @@ def _parquet_rows(parquet: ParquetFile, columns: SourceColumns) -> Iterator[Row]
         for row in zip(range(number, number + batch.num_rows), *values, strict=False):
             yield Row(*row)
         number += batch.num_rows
+
+
+def _has_random_access(file: BinaryIO) -> bool:
+    """False for a stream that decompresses as it goes: parquet is read from its end."""
+    try:
+        file.seek(0, io.SEEK_END)
+        file.seek(0)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _decoded(column: Array) -> list[Any]:

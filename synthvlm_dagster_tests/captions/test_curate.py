@@ -28,7 +28,9 @@ CAPTIONS = st.lists(
     st.tuples(
         st.sampled_from(["coco", "web"]),
         st.none()
-        | st.sampled_from([GOOD, GOOD.upper(), "...", "!!!", "A cat sleeps on a red sofa", "a cat sleeps on a red sofa."])
+        | st.sampled_from(
+            [GOOD, GOOD.upper(), "...", "!!!", "A cat sleeps on a red sofa", "a cat sleeps on a red sofa."]
+        )
         | st.text(min_size=1),
     ),
     max_size=12,
@@ -99,7 +101,9 @@ def test_of_duplicates_the_first_source_keeps_its_caption():
 
 def test_kept_duplicates_are_still_one_caption_within_a_source():
     curation = Curation(duplicates="keep")
-    curated, rejected = curate_captions(raw_table([GOOD, GOOD, GOOD.upper(), GOOD], ["a", "a", "a", "b"]), curation, SHARDS)
+    curated, rejected = curate_captions(
+        raw_table([GOOD, GOOD, GOOD.upper(), GOOD], ["a", "a", "a", "b"]), curation, SHARDS
+    )
     assert curated["source_row"].to_list() == [0, 2, 3]
     assert rejected["rejected_by"].to_list() == ["duplicate"]
 

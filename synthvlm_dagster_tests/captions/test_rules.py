@@ -38,7 +38,9 @@ OPERATORS = {
 }
 WRAPPING = "<image>\n{caption} <|__dj__eoc|>"
 # Letters whose lower case has another length or is a special character, final sigma, surrogate-pair code points.
-TEXTS = st.text(alphabet=st.sampled_from("ab ABİΣσςⱯⅮ߀½①👍🏽é\u0301\n\t\u3000.,-!1٣\U00020000"), max_size=60) | st.text()
+TEXTS = (
+    st.text(alphabet=st.sampled_from("ab ABİΣσςⱯⅮ߀½①👍🏽é\u0301\n\t\u3000.,-!1٣\U00020000"), max_size=60) | st.text()
+)
 
 
 def data_juicer(name):
