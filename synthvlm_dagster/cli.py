@@ -93,9 +93,9 @@ def plan(recipe: str) -> None:
 
 @main.command()
 @recipe_option
-@click.option("--select", "selection", default="*", show_default=True, help="Assets, in Dagster's selection syntax.")
+@click.option("--select", "selection", default=None, help="Only these assets, in Dagster's selection syntax.")
 @click.option("--shards", default=None, metavar="KEYS", help="Only these shards, e.g. 0000,0003 or 0000-0003.")
-def run(recipe: str, selection: str, shards: str | None) -> None:
+def run(recipe: str, selection: str | None, shards: str | None) -> None:
     """Make everything that is missing or outdated, in order, in this terminal.
 
     Every step is a Dagster run in the project's instance: `dagster dev` shows it with its metadata. A run that was
@@ -106,7 +106,7 @@ def run(recipe: str, selection: str, shards: str | None) -> None:
         from synthvlm_dagster.operations.overview import print_results, print_step
 
         with open_pipeline() as pipeline:
-            selected = pipeline.resolve_selection(selection)
+            selected = pipeline.resolve_selection(selection) if selection else set(pipeline.asset_keys())
             keys = parse_shards(shards, active_recipe().shard_keys) if shards else None
             succeeded = pipeline.run_missing(selected, keys, lambda step: print_step(step, console))
             print_results(pipeline, console)
@@ -120,12 +120,12 @@ def open_pipeline() -> Iterator[Pipeline]:
     """The active recipe's pipeline on the project's Dagster instance."""
     import dagster as dg
 
-    from synthvlm_dagster.definitions import asset_job, defs
+    from synthvlm_dagster.definitions import defs
     from synthvlm_dagster.operations.run import Pipeline
     from synthvlm_dagster.storage import Storage
 
     with dg.DagsterInstance.get() as instance:
-        yield Pipeline(defs, asset_job, instance, active_recipe(), Storage(active_recipe().storage))
+        yield Pipeline(defs, instance, active_recipe(), Storage(active_recipe().storage))
 
 
 @contextmanager

@@ -22,8 +22,3 @@ defs = dg.Definitions(
     executor=dg.in_process_executor,
     loggers={"console": terminal_log},
 )
-
-
-def asset_job() -> dg.JobDefinition:
-    """The implicit job that materializes any of the assets, as a function that a run's process can call by name."""
-    return defs.resolve_job_def("__ASSET_JOB")

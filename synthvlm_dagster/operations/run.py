@@ -15,6 +15,7 @@ from synthvlm_dagster.storage import Storage
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
+ASSET_JOB = "__ASSET_JOB"
 SHARD_WORK = {"generated_images": shards_to_generate, "image_scores": shards_to_score}
 """The partitioned assets, in order, and what tells which of their shards have work left."""
 
@@ -33,7 +34,6 @@ class Pipeline:
 
     Args:
         definitions: the code location.
-        asset_job: a function of a module that returns the code location's implicit asset job; runs rebuild it by name.
         instance: records the runs.
         recipe: what to build.
         storage: the recipe's store.
@@ -42,7 +42,6 @@ class Pipeline:
     def __init__(
         self,
         definitions: dg.Definitions,
-        asset_job: Callable[[], dg.JobDefinition],
         instance: dg.DagsterInstance,
         recipe: Recipe,
         storage: Storage,
@@ -50,7 +49,6 @@ class Pipeline:
         self.recipe = recipe
         self.storage = storage
         self._definitions = definitions
-        self._job = dg.reconstructable(asset_job)
         self._instance = instance
         specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
         order = TopologicalSorter({key: sorted(dep.asset_key for dep in specs[key].deps) for key in sorted(specs)})
@@ -137,8 +135,14 @@ class Pipeline:
         tags = {"synthvlm/recipe": self.recipe.name}
         if step.shards:
             tags |= {RANGE_START_TAG: step.shards[0], RANGE_END_TAG: step.shards[-1]}
-        with dg.execute_job(self._job, self._instance, tags=tags, asset_selection=list(step.assets)) as outcome:
-            return outcome.success
+        job = self._definitions.resolve_job_def(ASSET_JOB)
+        return job.execute_in_process(
+            run_config={"loggers": {"console": {}}},
+            instance=self._instance,
+            asset_selection=list(step.assets),
+            tags=tags,
+            raise_on_error=False,
+        ).success
 
 
 def contiguous_blocks(chosen: Sequence[str], every: Sequence[str]) -> list[list[str]]:
