@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from torch.nn import functional
 
+from synthvlm_dagster.demo.training.group_norm import use_fast_group_norm
 from synthvlm_dagster.demo.training.loop import Budget, Trainer
 from synthvlm_dagster.demo.training.pool import Pool
 
-BATCH = 32
+BATCH = 16
 PEAK_LEARNING_RATE = 2e-3
 KL_WEIGHT = 1e-4
 
@@ -20,7 +20,7 @@ KL_WEIGHT = 1e-4
 def build_vae() -> AutoencoderKL:
     """An untrained autoencoder of SDXL's kind, without attention; `scaling_factor` is set after training."""
     return AutoencoderKL(
-        block_out_channels=(16, 32, 48),
+        block_out_channels=(16, 16, 48),
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
         layers_per_block=1,
@@ -34,9 +34,10 @@ def build_vae() -> AutoencoderKL:
 
 
 def train_vae(pool: Pool, folder: Path, budget: Budget, seed: int) -> AutoencoderKL:
-    """Train on the pool's images; the result has `scaling_factor` = 1 / standard deviation of the latents."""
+    """Train on the pool's images; the result knows its `latents_mean` and `latents_std`, with `scaling_factor` 1."""
     torch.manual_seed(seed)
     vae = build_vae().to(memory_format=torch.channels_last)
+    use_fast_group_norm(vae)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.99))
     trainer = Trainer(vae, [optimizer], folder / "vae.pt", budget, seed, average_decay=0.998)
 
@@ -55,14 +56,16 @@ def train_vae(pool: Pool, folder: Path, budget: Budget, seed: int) -> Autoencode
 
     trainer.train(losses)
     trained = trainer.averaged.to(memory_format=torch.contiguous_format)
-    sample = encode(trained, pool.images[: min(len(pool), 2000)])
-    trained.register_to_config(scaling_factor=float(1 / sample.std()))
+    sample = encode(trained, pool.images[:4000])
+    trained.register_to_config(
+        latents_mean=sample.mean(dim=(0, 2, 3)).tolist(), latents_std=sample.std(dim=(0, 2, 3)).tolist()
+    )
     return trained
 
 
 def to_model_range(images: np.ndarray) -> torch.Tensor:
     """uint8 (n, 64, 64, 3) to float32 (n, 3, 64, 64) in [-1, 1], channels last in memory."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def to_pixels(images: torch.Tensor) -> np.ndarray:
