@@ -7,7 +7,6 @@ import io
 import textwrap
 from collections.abc import Sequence
 
-import polars as pl
 from PIL import Image, ImageDraw, ImageFont
 
 MAX_BYTES = 60_000
@@ -19,23 +18,6 @@ _LINE_HEIGHT = 12
 _LINES = 2
 _MARGIN = 4
 _CHARACTERS_PER_LINE = 23
-
-
-def sample_images(images: pl.LazyFrame, count: int = 12) -> pl.DataFrame:
-    """Images spread evenly over a shard, for a contact sheet or a check.
-
-    Args:
-        images: as `read_images` gives them.
-        count: rows to take at most.
-
-    Returns:
-        The columns image_id, text, image of the chosen rows, sorted by image_id.
-    """
-    ids = images.select("image_id").collect()["image_id"].sort()
-    step = max(1, -(-len(ids) // count))
-    chosen = ids.gather_every(step)
-    rows = images.select("image_id", "text", "image").filter(pl.col("image_id").is_in(chosen.to_list()))
-    return rows.collect().sort("image_id")
 
 
 def contact_sheet(pictures: Sequence[tuple[bytes, str]]) -> str:

@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from synthvlm_dagster.errors import ModelError, RecipeError
@@ -29,8 +28,23 @@ class DiffusersGenerator:
 
     def __init__(self, generation: Generation) -> None:
         self._generation = generation
-        self.load_seconds = 0.0
-        """Seconds that loading the models took; 0 before."""
+        self._pipelines: list[DiffusionPipeline] = []
+
+    def load(self) -> float:
+        """Load the models, if they are not loaded yet.
+
+        Returns:
+            Seconds that it took, the import of the libraries included; 0 when they were loaded before.
+
+        Raises:
+            ModelError: a model is missing, damaged, pickled, no text-to-image pipeline, or cannot be fetched.
+            RecipeError: the device or the scheduler does not exist, or the model cannot hand over to a refiner.
+        """
+        if self._pipelines:
+            return 0.0
+        began = time.monotonic()
+        self._pipelines = _load_pipelines(self._generation)
+        return time.monotonic() - began
 
     def generate(self, texts: Sequence[str], seeds: Sequence[int]) -> list[Image]:
         """Draw one image per text.
@@ -44,12 +58,12 @@ class DiffusersGenerator:
             RGB images of the recipe's width and height.
 
         Raises:
-            ModelError: a model cannot be loaded.
-            RecipeError: the model has no parameter that the recipe sets.
+            ModelError: as `load`.
+            RecipeError: as `load`; or the model has no parameter that the recipe sets.
         """
         import torch
 
-        pipelines = self._pipelines
+        self.load()
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         settings = self._generation
         arguments: dict[str, Any] = {
@@ -63,8 +77,8 @@ class DiffusersGenerator:
         size = {"width": settings.width, "height": settings.height}
         with _quiet():
             if settings.refiner is None:
-                return _call(pipelines[0], **arguments, **size, output_type="pil").images
-            base, refiner = pipelines
+                return _call(self._pipelines[0], **arguments, **size, output_type="pil").images
+            base, refiner = self._pipelines
             latents = _call(
                 base, **arguments, **size, denoising_end=settings.refiner.handover, output_type="latent"
             ).images
@@ -72,44 +86,34 @@ class DiffusersGenerator:
                 refiner, **arguments, image=latents, denoising_start=settings.refiner.handover, output_type="pil"
             ).images
 
-    @cached_property
-    def _pipelines(self) -> list[DiffusionPipeline]:
-        from diffusers import AutoPipelineForText2Image, StableDiffusionXLImg2ImgPipeline
 
-        began = time.monotonic()
-        settings = self._generation
-        check_model(settings)
-        device = _device(settings.device)
-        dtype = _dtype(settings.dtype, device)
-        with _quiet():
-            base = _load(AutoPipelineForText2Image, settings.model, settings.revision, settings.variant, dtype=dtype)
-            pipelines = [base]
-            if refiner := settings.refiner:
-                if "denoising_end" not in inspect.signature(base.__call__).parameters:
-                    raise RecipeError(
-                        f"generation.refiner: {settings.model} is a {type(base).__name__}; only SDXL models can hand "
-                        "over to a refiner"
-                    )
-                # The pair shares these two, as diffusers documents for the SDXL refiner; they are loaded once.
-                shared = {"text_encoder_2": base.text_encoder_2, "vae": base.vae}
-                pipelines.append(
-                    _load(
-                        StableDiffusionXLImg2ImgPipeline,
-                        refiner.model,
-                        refiner.revision,
-                        refiner.variant,
-                        dtype=dtype,
-                        **shared,
-                    )
+def _load_pipelines(generation: Generation) -> list[DiffusionPipeline]:
+    """The base model and, if the recipe has one, the refiner, on their device."""
+    from diffusers import AutoPipelineForText2Image, StableDiffusionXLImg2ImgPipeline
+
+    check_model(generation)
+    device = _device(generation.device)
+    dtype = _dtype(generation.dtype, device)
+    with _quiet():
+        base = _load(AutoPipelineForText2Image, generation.model, generation.revision, generation.variant, dtype=dtype)
+        pipelines = [base]
+        if refiner := generation.refiner:
+            if "denoising_end" not in inspect.signature(base.__call__).parameters:
+                raise RecipeError(
+                    f"generation.refiner: {generation.model} is a {type(base).__name__}; only SDXL models can hand "
+                    "over to a refiner"
                 )
-            for pipeline in pipelines:
-                if settings.scheduler:
-                    scheduler = scheduler_class(settings.scheduler)
-                    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **settings.scheduler.config)
-                pipeline.set_progress_bar_config(disable=True)
-                pipeline.to(device)
-        self.load_seconds = time.monotonic() - began
-        return pipelines
+            # The pair shares these two, as diffusers documents for the SDXL refiner; they are loaded once.
+            shared = {"text_encoder_2": base.text_encoder_2, "vae": base.vae}
+            kind = StableDiffusionXLImg2ImgPipeline
+            pipelines.append(_load(kind, refiner.model, refiner.revision, refiner.variant, dtype=dtype, **shared))
+        for pipeline in pipelines:
+            if generation.scheduler:
+                scheduler = scheduler_class(generation.scheduler)
+                pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **generation.scheduler.config)
+            pipeline.set_progress_bar_config(disable=True)
+            pipeline.to(device)
+    return pipelines
 
 
 def _load(pipeline_class: Any, model: str, revision: str | None, variant: str | None, **options: Any) -> Any:

@@ -32,6 +32,9 @@ SECONDS_BETWEEN_REPORTS = 10.0
 class Generator(Protocol):
     """What draws images."""
 
+    def load(self) -> float:
+        """Get ready, if it is not; returns the seconds that it took."""
+
     def generate(self, texts: Sequence[str], seeds: Sequence[int]) -> list[Image]:
         """One RGB image per text, its noise drawn from the seed at the same place."""
 
@@ -45,7 +48,9 @@ class ShardSummary:
     planned: int
     made: int
     seconds: float
-    """Wall-clock time, the model's loading included where it fell into this shard."""
+    """Wall-clock time from the first noise to the last file; 0 when nothing was missing."""
+    load_seconds: float
+    """Time that loading the model took before that; 0 when it was loaded or not needed."""
     set_aside: tuple[str, ...]
     """New paths of chunk files that could not be read."""
 
@@ -78,9 +83,8 @@ def generate_shard(
     Raises:
         StorageError: nothing has been planned yet, or the store cannot be read or written; finished chunks stay.
         ModelError: the generator's model cannot be loaded.
-        RecipeError: the model has no such parameter.
+        RecipeError: the model does not fit the recipe's other settings.
     """
-    began = time.monotonic()
     generation = recipe.generation
     table = images_table(recipe, shard)
     chunks = present_ids(storage, storage.files(table, ".parquet"))
@@ -92,7 +96,13 @@ def generate_shard(
 
     planned = read_plan(storage, shard)
     missing = _without(planned, chunks.values())
-    reported = time.monotonic()
+    if missing.is_empty():
+        on_progress(f"shard {shard}: all {planned.height} images are present")
+        return ShardSummary(shard, table, planned.height, 0, 0.0, 0.0, set_aside)
+    if load_seconds := generator.load():
+        on_progress(f"shard {shard}: loaded the model in {load_seconds:.1f} s")
+
+    began = reported = time.monotonic()
     made = 0
     for chunk in missing.iter_slices(generation.images_per_chunk):
         encoded: list[tuple[bytes, int, int]] = []
@@ -106,10 +116,10 @@ def generate_shard(
                 on_progress(f"shard {shard}: {done} of {missing.height} images, {rate:.2f} images/s")
         write_images(storage, table, image_rows(recipe, chunk, encoded))
         made += chunk.height
-    summary = ShardSummary(shard, table, planned.height, made, time.monotonic() - began, set_aside)
+    summary = ShardSummary(shard, table, planned.height, made, time.monotonic() - began, load_seconds, set_aside)
     on_progress(
-        f"shard {shard}: complete with {planned.height} images; {made} made now"
-        + (f" in {summary.seconds:.1f} s, {summary.images_per_second:.2f} images/s" if made else "")
+        f"shard {shard}: complete with {planned.height} images; {made} made in {summary.seconds:.1f} s, "
+        f"{summary.images_per_second:.2f} images/s"
     )
     return summary
 

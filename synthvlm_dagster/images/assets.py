@@ -1,0 +1,94 @@
+"""What Dagster sees of the second stage: the plan, and each shard's images."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from synthvlm_dagster.fingerprint import fingerprint
+from synthvlm_dagster.images.checks import evaluate_images
+from synthvlm_dagster.images.contact_sheet import contact_sheet
+from synthvlm_dagster.images.generators import DiffusersGenerator
+from synthvlm_dagster.images.naming import generator_name, pixel_settings
+from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, PLAN_TABLE, plan_attempts
+from synthvlm_dagster.images.shard import generate_shard, read_images
+from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA
+from synthvlm_dagster.metadata import table_metadata
+from synthvlm_dagster.recipe import Recipe, active_recipe
+from synthvlm_dagster.shards import materialize_each_shard, shards
+from synthvlm_dagster.storage import Storage
+
+_PICTURES_ON_A_CONTACT_SHEET = 12
+
+
+@dg.asset(
+    deps=["curated_captions"],
+    group_name="images",
+    kinds={"polars", "parquet"},
+    owners=["team:data"],
+    code_version=f"1-{fingerprint(active_recipe().attempts, active_recipe().seed)}",
+)
+def planned_attempts(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> dg.MaterializeResult:
+    """Which images to make: the recipe's attempts for every curated caption, or for a stable choice of them.
+
+    One row is one image to make.
+    """
+    plan = plan_attempts(storage.scan("captions/curated"), recipe.attempts, recipe.seed)
+    storage.write_table(PLAN_TABLE, plan)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(storage.version(PLAN_TABLE)),
+        metadata={
+            **table_metadata(
+                storage, PLAN_TABLE, row_count=plan.height, schema=plan.schema, descriptions=PLAN_DESCRIPTIONS
+            ),
+            "captions": plan["caption_id"].n_unique(),
+            "shards_with_images": plan["shard"].n_unique(),
+        },
+    )
+
+
+@dg.asset(  # type: ignore[call-overload]  # its stub refuses dg.Nothing, which keeps IO managers out
+    deps=[planned_attempts],
+    partitions_def=shards,
+    backfill_policy=dg.BackfillPolicy.multi_run(active_recipe().shards_per_run),
+    output_required=False,
+    dagster_type=dg.Nothing,
+    pool="gpu",
+    group_name="images",
+    kinds={"pytorch", "parquet"},
+    owners=["team:data"],
+    code_version=f"1-{fingerprint(pixel_settings(active_recipe().generation), active_recipe().seed)}",
+)
+def generated_images(
+    context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
+) -> Iterator[Any]:
+    """Pictures of the planned captions, drawn by the recipe's diffusion model (SynthVLM §3.2).
+
+    One row is one image of the shard. The model is loaded once per run, and not at all when nothing is missing.
+    """
+    generator = DiffusersGenerator(recipe.generation)
+
+    def generate(shard: str) -> tuple[str, dict[str, Any]]:
+        summary = generate_shard(recipe, storage, shard, generator, on_progress=context.log.info)
+        images = read_images(recipe, storage, shard)
+        ids = images.select("image_id").collect()["image_id"].sort()
+        return fingerprint(generator_name(recipe), ids.to_list()), {
+            **table_metadata(
+                storage, summary.table, row_count=len(ids), schema=IMAGE_SCHEMA, descriptions=IMAGE_DESCRIPTIONS
+            ),
+            "images_made_now": summary.made,
+            "images_per_second": round(summary.images_per_second, 3),
+            "seconds": round(summary.seconds, 1),
+            "model_load_seconds": round(summary.load_seconds, 1),
+            "generator": generator_name(recipe),
+            "chunks_set_aside": len(summary.set_aside),
+            "contact_sheet": dg.MetadataValue.md(_contact_sheet(images)),
+        }
+
+    yield from materialize_each_shard(context, generate, lambda shard: evaluate_images(recipe, storage, shard))
+
+
+def _contact_sheet(images: pl.LazyFrame) -> str:
+    shown = images.select("image", "text").head(_PICTURES_ON_A_CONTACT_SHEET).collect()
+    return contact_sheet([(image["bytes"], text) for image, text in shown.iter_rows()])

@@ -1,0 +1,66 @@
+"""What must hold before GPU time goes into scores."""
+
+import dagster as dg
+
+from synthvlm_dagster.images.inspection import inspect_shard
+from synthvlm_dagster.images.plan import PLAN_TABLE
+from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.shards import shards
+from synthvlm_dagster.storage import Storage
+
+
+@dg.asset_check(asset="planned_attempts", blocking=True)
+def something_to_make(storage: dg.ResourceParam[Storage]) -> dg.AssetCheckResult:
+    """At least one image is planned: some caption survived curation."""
+    images = storage.scan(PLAN_TABLE).select("caption_id").collect().height
+    return dg.AssetCheckResult(
+        passed=images > 0,
+        description=f"{images} images planned"
+        if images
+        else "No caption is left: look at rejected_captions for the rule that drops most, and loosen it in the recipe.",
+        metadata={"planned_images": images},
+    )
+
+
+@dg.asset_check(asset="generated_images", partitions_def=shards, blocking=True)
+def sound_images(
+    context: dg.AssetCheckExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
+) -> dg.AssetCheckResult:
+    """Every planned image of the shard is there; those looked at can be opened and are not all flat."""
+    evaluations = [evaluate_images(recipe, storage, shard) for shard in context.partition_keys]
+    failed = next((evaluation for evaluation in evaluations if not evaluation.passed), evaluations[0])
+    return dg.AssetCheckResult(
+        passed=failed.passed, severity=failed.severity, description=failed.description, metadata=failed.metadata
+    )
+
+
+def evaluate_images(recipe: Recipe, storage: Storage, shard: str) -> dg.AssetCheckEvaluation:
+    """Evaluation of `sound_images` for one shard; a few flat images only warn."""
+    found = inspect_shard(recipe, storage, shard)
+    all_flat = bool(found.flat) and len(found.flat) == found.sampled
+    problems = [
+        sentence
+        for count, sentence in (
+            (found.missing, f"{found.missing} images are missing: materialize the shard again."),
+            (len(found.undecodable), f"Cannot be opened: {', '.join(found.undecodable)}."),
+            (len(found.flat), f"Flat, one colour all over: {', '.join(found.flat)}."),
+        )
+        if count
+    ]
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("generated_images"),
+        check_name="sound_images",
+        partition=shard,
+        passed=not problems,
+        severity=dg.AssetCheckSeverity.ERROR
+        if found.missing or found.undecodable or all_flat
+        else dg.AssetCheckSeverity.WARN,
+        description=f"Shard {shard}: " + (" ".join(problems) or f"complete; {found.sampled} images looked at"),
+        metadata={
+            "missing_images": found.missing,
+            "images_looked_at": found.sampled,
+            "undecodable_images": len(found.undecodable),
+            "flat_images": len(found.flat),
+        },
+        blocking=True,
+    )
