@@ -12,7 +12,7 @@ from synthvlm_dagster.recipe import Curation
 _LONGEST_SHOWN = 120
 _QUANTILES = {"min": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "max": 1.0}
 # Every ASCII sign that can begin markup; a full stop only where it could make a link.
-_MARKUP = re.compile(r"[!-+\-/:-@\[-`{-~]|\.(?=\w)")
+_MARKUP = re.compile(r"[!-&(-+\-/:-@\[-`{-~]|\.(?=\w)")
 
 
 def as_markdown_text(text: str) -> str:
