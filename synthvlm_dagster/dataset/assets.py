@@ -6,8 +6,13 @@ import dagster as dg
 import polars as pl
 
 from synthvlm_dagster.dataset.coverage import complete_scores
+from synthvlm_dagster.dataset.llava import FOLDER as LLAVA_FOLDER
+from synthvlm_dagster.dataset.llava import write_llava
 from synthvlm_dagster.dataset.pairs import SELECTED
+from synthvlm_dagster.dataset.report import preview, write_report
 from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, best_attempts, select_pairs, weighted_score
+from synthvlm_dagster.dataset.webdataset import FOLDER as WEBDATASET_FOLDER
+from synthvlm_dagster.dataset.webdataset import write_webdataset
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.metadata import table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
@@ -57,6 +62,78 @@ def selected_pairs(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[S
             **_histograms(measures),
             "highest": _shown(selected.head(_PAIRS_SHOWN)),
             "lowest": _shown(selected.tail(_PAIRS_SHOWN)),
+        },
+    )
+
+
+@dg.asset(
+    deps=[selected_pairs],
+    group_name="dataset",
+    kinds={"json"},
+    owners=["team:data"],
+    code_version=f"1-{fingerprint(active_recipe().exports.llava, active_recipe().seed)}",
+)
+def llava_dataset(
+    context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
+) -> dg.MaterializeResult:
+    """The selected pairs as LLaVA trains on them: `synthvlm.json` beside a tree of images.
+
+    One entry is one selected pair as a conversation: a prompt with the image, and the caption as the answer.
+    """
+    export = write_llava(recipe, storage, on_progress=context.log.info)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(fingerprint(storage.version(SELECTED), recipe.exports.llava, recipe.seed)),
+        metadata={
+            "dagster/uri": storage.url(LLAVA_FOLDER),
+            "dagster/row_count": export.pairs,
+            "megabytes": round(export.bytes / 1e6, 3),
+            "sample": dg.MetadataValue.json(export.sample or {}),
+        },
+    )
+
+
+@dg.asset(
+    deps=[selected_pairs],
+    group_name="dataset",
+    kinds={"webdataset"},
+    owners=["team:data"],
+    code_version=f"1-{fingerprint(active_recipe().exports.webdataset)}",
+)
+def webdataset(
+    context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
+) -> dg.MaterializeResult:
+    """The selected pairs as WebDataset tar files.
+
+    One sample is one selected pair: KEY.jpg (or png, webp), KEY.txt with the caption, KEY.json with scores and origin.
+    """
+    export = write_webdataset(recipe, storage, on_progress=context.log.info)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(fingerprint(storage.version(SELECTED), recipe.exports.webdataset)),
+        metadata={
+            "dagster/uri": storage.url(WEBDATASET_FOLDER),
+            "dagster/row_count": export.pairs,
+            "tar_files": export.tars,
+            "megabytes": round(export.bytes / 1e6, 3),
+            "sample": dg.MetadataValue.json(export.sample or {}),
+        },
+    )
+
+
+@dg.asset(
+    deps=["rejected_captions", image_scores, selected_pairs],
+    group_name="dataset",
+    kinds={"html"},
+    owners=["team:data"],
+    code_version=f"1-{fingerprint(active_recipe())}",
+)
+def quality_report(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> dg.MaterializeResult:
+    """One web page to look at: what each step kept, the scores of generated and selected images, and examples."""
+    report = write_report(recipe, storage)
+    return dg.MaterializeResult(
+        metadata={
+            "page": dg.MetadataValue.path(report.location),
+            "kilobytes": round(report.bytes / 1e3),
+            "preview": dg.MetadataValue.md(preview(recipe, storage, report.facts)),
         },
     )
 

@@ -1,12 +1,14 @@
-"""What must hold of the selected pairs before anything is made of them."""
+"""What must hold of the selected pairs before anything is made of them, and of what is made of them."""
 
 import dagster as dg
 
-from synthvlm_dagster.dataset.assets import selected_pairs
+from synthvlm_dagster.dataset.assets import llava_dataset, selected_pairs, webdataset
 from synthvlm_dagster.dataset.coverage import complete_scores
 from synthvlm_dagster.dataset.integrity import absent_images, selection_faults, unreadable_images
+from synthvlm_dagster.dataset.llava import verify_llava
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.selection import selected_count
+from synthvlm_dagster.dataset.webdataset import verify_webdataset
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
 
@@ -15,9 +17,7 @@ _NAMED = 10
 
 
 @dg.asset_check(asset=selected_pairs, blocking=True)
-def exactly_k_unique_pairs(
-    recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
-) -> dg.AssetCheckResult:
+def exactly_k_unique_pairs(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> dg.AssetCheckResult:
     """As many pairs as the recipe asks for, each image and caption once, ranked without gaps."""
     selected = storage.scan(SELECTED).select("image_id", "caption_id", "rank").collect()
     captions = complete_scores(recipe, storage).select("caption_id").unique().collect().height
@@ -31,9 +31,7 @@ def exactly_k_unique_pairs(
 
 
 @dg.asset_check(asset=selected_pairs, blocking=True)
-def selected_images_open(
-    recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
-) -> dg.AssetCheckResult:
+def selected_images_open(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> dg.AssetCheckResult:
     """Every selected image is in the store, and decodes (of more than 1,000 a seeded sample)."""
     selected = storage.scan(SELECTED).select("image_id", "shard").collect()
     if absent := absent_images(recipe, storage, selected):
@@ -49,3 +47,24 @@ def selected_images_open(
         description=f"{len(unreadable)} of {sample.height} images do not open: {listed}" if unreadable else None,
         metadata={"decoded": sample.height, "present": selected.height},
     )
+
+
+@dg.asset_check(asset=llava_dataset)
+def llava_holds_the_selected_pairs(storage: dg.ResourceParam[Storage]) -> dg.AssetCheckResult:
+    """LLaVA's JSON has exactly the selected pairs, in the form that its training reads, and every image decodes."""
+    verdict = verify_llava(storage)
+    return dg.AssetCheckResult(passed=verdict.passed, description=_differences(vars(verdict)))
+
+
+@dg.asset_check(asset=webdataset)
+def webdataset_holds_the_selected_pairs(
+    recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
+) -> dg.AssetCheckResult:
+    """The tar files have the image, the caption and the facts of every selected pair once, and nothing else."""
+    verdict = verify_webdataset(recipe, storage)
+    return dg.AssetCheckResult(passed=verdict.passed, description=_differences(vars(verdict)))
+
+
+def _differences(found: dict[str, list[str]]) -> str | None:
+    listed = [f"{len(names)} {fault}: {', '.join(names[:_NAMED])}" for fault, names in found.items() if names]
+    return "; ".join(listed) or None

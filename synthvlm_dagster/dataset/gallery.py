@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 from PIL import Image
@@ -107,6 +108,6 @@ def _thumbnails(recipe: Recipe, storage: Storage, pairs: pl.DataFrame) -> dict[s
     }
 
 
-def _pair(row: dict[str, object], thumbnails: dict[str, str]) -> Pair:
+def _pair(row: dict[str, Any], thumbnails: dict[str, str]) -> Pair:
     fields = ("image_id", "text", "clip_score", "ssim", "weighted_score", "rank")
-    return Pair(**{name: row[name] for name in fields}, thumbnail=thumbnails[str(row["image_id"])])
+    return Pair(**{name: row[name] for name in fields}, thumbnail=thumbnails[row["image_id"]])

@@ -19,12 +19,12 @@ def selection_faults(selected: pl.DataFrame, count: int) -> list[str]:
         selected: with the columns image_id, caption_id and rank.
         count: pairs that there must be.
     """
-    faults = []
-    if selected.height != count:
-        faults.append(f"{selected.height} pairs instead of {count}")
-    for column in ("image_id", "caption_id"):
-        if repeated := selected.height - selected[column].n_unique():
-            faults.append(f"{repeated} of the rows repeat {column}")
+    faults = [f"{selected.height} pairs instead of {count}"] if selected.height != count else []
+    faults += [
+        f"{repeated} of the rows repeat {column}"
+        for column in ("image_id", "caption_id")
+        if (repeated := selected.height - selected[column].n_unique())
+    ]
     if sorted(selected["rank"]) != list(range(1, selected.height + 1)):
         faults.append(f"the ranks are not 1 to {selected.height}, each once")
     return faults

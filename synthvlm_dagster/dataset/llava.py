@@ -98,9 +98,7 @@ def conversation_entry(image_id: str, image: str, caption: str, seed: int) -> di
     }
 
 
-def write_llava(
-    recipe: Recipe, storage: Storage, on_progress: Callable[[str], None] = lambda message: None
-) -> LlavaExport:
+def write_llava(recipe: Recipe, storage: Storage, on_progress: Callable[[str], None] = lambda _: None) -> LlavaExport:
     """Write the selected pairs as `synthvlm.json` (best first) and `images/<shard>/<image_id>.<suffix>`.
 
     Images are the store's own bytes, or resized to a square of `exports.llava.image_size` pixels and encoded in the

@@ -27,7 +27,7 @@ def with_images(
     recipe: Recipe,
     storage: Storage,
     pairs: pl.DataFrame,
-    on_progress: Callable[[str], None] = lambda message: None,
+    on_progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[pl.DataFrame]:
     """Join images to pairs, a few dozen at a time.
 
@@ -49,8 +49,10 @@ def with_images(
         for batch in images.collect_batches(chunk_size=_IMAGES_IN_MEMORY, maintain_order=True):
             missing -= set(batch["image_id"])
             new = [name for name in batch.columns if name not in pairs.columns]
-            yield batch.select("image_id", *new).join(shard, on="image_id", maintain_order="left").select(
-                *pairs.columns, *new
+            yield (
+                batch.select("image_id", *new)
+                .join(shard, on="image_id", maintain_order="left")
+                .select(*pairs.columns, *new)
             )
             done += batch.height
             if time.monotonic() - reported >= _SECONDS_BETWEEN_REPORTS:

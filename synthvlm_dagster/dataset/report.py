@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-import jinja2
 from markupsafe import Markup
 
 from synthvlm_dagster.dataset.charts import histogram, scatter
@@ -54,6 +53,8 @@ def write_report(recipe: Recipe, storage: Storage) -> Report:
 
 def render_page(recipe: Recipe, facts: Facts, galleries: tuple[Gallery, ...]) -> str:
     """The page as HTML. Everything that comes from captions or the recipe is escaped."""
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -77,7 +78,8 @@ def render_page(recipe: Recipe, facts: Facts, galleries: tuple[Gallery, ...]) ->
 def preview(recipe: Recipe, storage: Storage, facts: Facts) -> str:
     """The key numbers and the best pairs as Markdown, small enough for Dagster's event log."""
     rows = [
-        f"| {line.label} | {_score(line.everything.mean)} | {_score(line.selected.mean)} | {_score(line.left_out.mean)} |"
+        f"| {line.label} | "
+        + " | ".join(_score(group.mean) for group in (line.everything, line.selected, line.left_out))
         for line in facts.comparisons
     ]
     steps = " → ".join(f"{step.count:,} {step.name.lower()}" for step in (*facts.captions, *facts.images))
@@ -93,12 +95,12 @@ def preview(recipe: Recipe, storage: Storage, facts: Facts) -> str:
 
 
 def _generator(recipe: Recipe) -> dict[str, str]:
-    generation = recipe.generation
-    facts = {
+    generation, refiner = recipe.generation, recipe.generation.refiner
+    facts: dict[str, str | None] = {
         "Name": generator_name(recipe),
         "Model": _short(generation.model),
         "Revision": generation.revision,
-        "Refiner": generation.refiner and f"{_short(generation.refiner.model)} from {generation.refiner.handover:.0%}",
+        "Refiner": f"{_short(refiner.model)}, after {refiner.handover:.0%} of the steps" if refiner else None,
         "Scheduler": generation.scheduler.name if generation.scheduler else "the model's own",
         "Steps": str(generation.num_inference_steps),
         "Guidance": f"{generation.guidance_scale:g}",
@@ -113,11 +115,12 @@ def _generator(recipe: Recipe) -> dict[str, str]:
 
 def _scorer(recipe: Recipe) -> dict[str, str]:
     clip, ssim = recipe.scoring.clip, recipe.scoring.ssim
+    channels = {"gray": "grayscale", "rgb": "RGB"}[ssim.channels]
     return {
         "Name": scorer_name(recipe),
         "CLIP model": _short(clip.model) + (f", weights {_short(clip.pretrained)}" if clip.pretrained else ""),
         "Prompt": f"“{clip.prompt_prefix}” + caption",
-        "SSIM": f"{'grayscale' if ssim.channels == 'gray' else 'RGB'}, through {ssim.reduced_size} × {ssim.reduced_size}",
+        "SSIM": f"{channels}, through {ssim.reduced_size} × {ssim.reduced_size} pixels",
     }
 
 
@@ -129,7 +132,9 @@ def _selection(recipe: Recipe) -> dict[str, str]:
         "ssim-only": "SSIM",
         "random": "nothing: a seeded random choice",
     }
-    size = f"{selection.count:,} pairs" if selection.count else f"{100 * (selection.share or 0):g}% of the scored captions"
+    size = (
+        f"{selection.count:,} pairs" if selection.count else f"{100 * (selection.share or 0):g}% of the scored captions"
+    )
     return {
         "Strategy": selection.strategy,
         "Compared by": formula[selection.strategy],

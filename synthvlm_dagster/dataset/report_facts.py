@@ -78,6 +78,11 @@ class Comparison:
     left_out: Average
 
     @property
+    def groups(self) -> tuple[Average, Average, Average]:
+        """All, selected, left out."""
+        return self.everything, self.selected, self.left_out
+
+    @property
     def gain(self) -> float | None:
         """Mean of the selected minus mean of all."""
         if self.selected.mean is None or self.everything.mean is None:
@@ -171,8 +176,13 @@ def _caption_steps(storage: Storage) -> tuple[Step, ...]:
     steps = (
         ("Captions found", raw, "as read from the sources"),
         ("Captions kept", curated, f"{rejected:,} rejected by curation"),
-        ("Captions synthesized", planned, f"{curated - planned:,} kept captions are beyond the recipe's limit"
-         if planned < curated else "every caption that was kept"),
+        (
+            "Captions synthesized",
+            planned,
+            f"{curated - planned:,} kept captions are beyond the recipe's limit"
+            if planned < curated
+            else "every caption that was kept",
+        ),
     )
     return tuple(Step(name, count, count / max(raw, 1), note) for name, count, note in steps)
 
@@ -270,7 +280,9 @@ def _points(scored: pl.LazyFrame) -> tuple[Point, ...]:
     # image_ids begin with a hash of the caption, so that the smallest are a fair sample.
     selected = pl.col("rank").is_not_null()
     samples = [
-        scored.filter(condition).bottom_k(_POINTS_PER_GROUP, by="image_id").select("clip_score", "ssim", chosen=selected)
+        scored.filter(condition)
+        .bottom_k(_POINTS_PER_GROUP, by="image_id")
+        .select("clip_score", "ssim", chosen=selected)
         for condition in (~selected, selected)
     ]
     return tuple(Point(*row) for row in pl.concat(samples).collect().iter_rows())

@@ -88,8 +88,8 @@ def selected_count(selection: Selection, captions: int) -> int:
     assert selection.count is not None
     if selection.count > captions:
         raise SelectionError(
-            f"selection.count is {selection.count}, but only {captions} captions have scored images, and each gives one "
-            "pair. Lower selection.count, use selection.share, add captions, or raise attempts.max_captions"
+            f"selection.count is {selection.count}, but only {captions} captions have scored images, and each gives "
+            "one pair. Lower selection.count, use selection.share, add captions, or raise attempts.max_captions"
         )
     return selection.count
 
@@ -138,8 +138,8 @@ def _checked_number_of_captions(scores: pl.LazyFrame) -> int:
         examples = scores.filter(~usable).select("image_id").head(3).collect()["image_id"].to_list()
         raise SelectionError(
             f"{unusable} of {rows} scored images have a clip_score or ssim that is missing, NaN or infinite "
-            f"({', '.join(examples)}{', …' if unusable > len(examples) else ''}). Delete and re-materialize their scores; "
-            "if it happens again, use scoring.clip.dtype float32"
+            f"({', '.join(examples)}{', …' if unusable > len(examples) else ''}). Delete their scores and materialize "
+            "image_scores again; if it happens again, use scoring.clip.dtype float32"
         )
     if images < rows:
         repeated = scores.group_by("image_id").len().filter(pl.col("len") > 1).sort("image_id").head(3).collect()

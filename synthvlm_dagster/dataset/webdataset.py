@@ -41,7 +41,7 @@ class WebDatasetExport:
 
 
 def write_webdataset(
-    recipe: Recipe, storage: Storage, on_progress: Callable[[str], None] = lambda message: None
+    recipe: Recipe, storage: Storage, on_progress: Callable[[str], None] = lambda _: None
 ) -> WebDatasetExport:
     """Write the selected pairs as `00000.tar`, `00001.tar` … of `exports.webdataset.pairs_per_tar` samples each.
 
