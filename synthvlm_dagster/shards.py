@@ -8,7 +8,6 @@ from typing import Any
 
 import dagster as dg
 
-from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.recipe import active_recipe
 
 # Both features are what the project is built on; their API is pinned by the range of dagster versions it installs with.
@@ -46,7 +45,8 @@ def materialize_each_shard(
     for key in keys:
         try:
             version, metadata = make_shard(key)
-        except (SynthVLMError, OSError, RuntimeError, ValueError) as error:
+        # Whatever it is, it must not cost the shards that are still to come; the run fails with it at its end.
+        except Exception as error:
             context.log.exception(f"shard {key} failed")
             failures[key] = error
             continue
@@ -55,7 +55,7 @@ def materialize_each_shard(
                 asset_key=context.asset_key,
                 partition=key,
                 metadata=metadata,
-                tags={"dagster/data_version": version, "dagster/code_version": _code_version(context)},
+                tags=_provenance(context, key) | {"dagster/data_version": version},
             )
             if check_shard:
                 yield check_shard(key)
@@ -79,5 +79,20 @@ def _other_assets_follow(context: dg.AssetExecutionContext) -> bool:
     return selection is None or len(selection) > 1
 
 
-def _code_version(context: dg.AssetExecutionContext) -> str:
-    return context.assets_def.code_versions_by_key.get(context.asset_key) or ""
+def _provenance(context: dg.AssetExecutionContext, shard: str) -> dict[str, str]:
+    """What Dagster itself would record of the code and the inputs; without it the UI calls the shard out of date."""
+    tags = {"dagster/code_version": context.assets_def.code_versions_by_key.get(context.asset_key) or ""}
+    for dependency in context.assets_def.asset_deps[context.asset_key]:
+        record = _latest_materialization(context.instance, dependency, shard)
+        if record is not None and record.asset_materialization is not None:
+            name = dependency.to_user_string()
+            version = (record.asset_materialization.tags or {}).get("dagster/data_version", "")
+            tags[f"dagster/input_data_version/{name}"] = version
+            tags[f"dagster/input_event_pointer/{name}"] = str(record.storage_id)
+    return tags
+
+
+def _latest_materialization(instance: dg.DagsterInstance, asset: dg.AssetKey, shard: str) -> dg.EventLogRecord | None:
+    of_shard = instance.fetch_materializations(dg.AssetRecordsFilter(asset, asset_partitions=[shard]), limit=1)
+    of_asset = instance.fetch_materializations(asset, limit=1)
+    return next(iter([*of_shard.records, *of_asset.records]), None)
