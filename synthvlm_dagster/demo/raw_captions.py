@@ -49,7 +49,10 @@ COPY_FAULTS: dict[str, tuple[int, Callable[[str, np.random.Generator], str]]] = 
     "near duplicate, other form": (40, caption_faults.changed_form),
     "near duplicate, other word": (40, caption_faults.changed_word),
 }
-"""Fault → how often it is planted, and what makes the copy of a good caption; every second one in a later file, where there is one."""
+"""Fault → how often it is planted, and what makes the copy of a good caption.
+
+Every second copy stands in a later file, where there is one.
+"""
 
 BAD_ROW = "bad row"
 N_BAD_ROWS = 20
