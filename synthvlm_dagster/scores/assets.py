@@ -1,5 +1,6 @@
 """What Dagster sees of the third stage: the scores of each shard's images."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -18,7 +19,7 @@ from synthvlm_dagster.shards import materialize_each_shard, shards
 from synthvlm_dagster.storage import Storage
 
 
-@dg.asset(
+@dg.asset(  # type: ignore[call-overload]  # its stub refuses dg.Nothing, which keeps IO managers out
     deps=[generated_images],
     partitions_def=shards,
     # Another number than the images' policy: with the same one, Dagster would put both assets into one run, and skip
@@ -34,7 +35,7 @@ from synthvlm_dagster.storage import Storage
 )
 def image_scores(
     context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
-):
+) -> Iterator[Any]:
     """How well each generated image shows its caption: CLIPScore and SSIM (SynthVLM §3.3).
 
     One row is one image of the shard. The model is loaded once per run, and not at all when nothing is missing.
@@ -66,4 +67,4 @@ def _described(scores: pl.DataFrame, column: str) -> dict[str, Any]:
     if values.is_empty():
         return histogram
     figures = {"mean": values.mean(), "min": values.min(), "max": values.max()}
-    return {**{f"{column}_{name}": float(value) for name, value in figures.items()}, **histogram}
+    return {**{f"{column}_{name}": value for name, value in figures.items()}, **histogram}

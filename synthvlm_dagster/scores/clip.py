@@ -193,8 +193,8 @@ def _unit_rows(features: torch.Tensor) -> np.ndarray:
 def _why_not_loaded(clip: ClipScoring, error: Exception) -> str:
     model = clip.model if clip.pretrained is None else f"{clip.model} ({clip.pretrained})"
     return (
-        f"scoring.clip.model: {model} cannot be loaded: {_first_line(error)}. Weights that are not on this machine need "
-        "the network, once; or name a model folder"
+        f"scoring.clip.model: {model} cannot be loaded: {_first_line(error)}. Weights that are not on this machine "
+        "need the network, once; or name a model folder"
     )
 
 

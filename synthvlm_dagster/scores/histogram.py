@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
@@ -21,10 +22,10 @@ def text_histogram(series: Mapping[str, pl.Series], bins: int = 16) -> str:
     Returns:
         One line per bin: its bounds, then each set's count and bar. Says so when there are no numbers.
     """
-    everything = pl.concat([values.cast(pl.Float64) for values in series.values()]) if series else pl.Series([])
-    if everything.is_empty():
+    ends: list[Any] = [end for values in series.values() if len(values) for end in (values.min(), values.max())]
+    if not ends:
         return "no values"
-    low, high = float(everything.min()), float(everything.max())
+    low, high = min(ends), max(ends)
     width = (high - low) / bins
     if width == 0:
         bins, width = 1, 1.0
@@ -33,7 +34,9 @@ def text_histogram(series: Mapping[str, pl.Series], bins: int = 16) -> str:
     lines = [heading.rstrip()]
     for number in range(bins):
         bounds = f"{low + number * width:7.4f}…{min(low + (number + 1) * width, high):7.4f}"
-        bars = "".join(f"  {count[number]:>6} {_bar(count[number], max(count)):<{_BAR_WIDTH}}" for count in counts.values())
+        bars = "".join(
+            f"  {count[number]:>6} {_bar(count[number], max(count)):<{_BAR_WIDTH}}" for count in counts.values()
+        )
         lines.append((bounds + bars).rstrip())
     return "```\n" + "\n".join(lines) + "\n```"
 

@@ -67,8 +67,8 @@ def score_shard(
     """Measure every image of a shard that has no score yet.
 
     A chunk of scores is written for every `generation.images_per_chunk` images, so a kill costs at most that many; a
-    shard without images, or with all of them scored, loads no model and writes nothing. A chunk file that cannot be read
-    is renamed to `….parquet.corrupt`, and its images are measured again.
+    shard without images, or with all of them scored, loads no model and writes nothing. A chunk file that cannot be
+    read is renamed to `….parquet.corrupt`, and its images are measured again.
 
     Args:
         recipe: names the generator, the scorer and the batch size.
@@ -135,7 +135,7 @@ def _set_damaged_chunks_aside(recipe: Recipe, storage: Storage, shard: str, on_p
     chunks = present_ids(storage, storage.files(scores_table(recipe, shard), ".parquet"))
     for path in (path for path, ids in chunks.items() if ids is None):
         renamed = storage.url(storage.set_aside(path))
-        on_progress(f"shard {shard}: a file of scores could not be read and is now {renamed}; measuring its images again")
+        on_progress(f"shard {shard}: unreadable scores are set aside as {renamed}; measuring their images again")
 
 
 def _unscored_batches(recipe: Recipe, storage: Storage, shard: str) -> Iterator[pl.DataFrame]:
@@ -181,7 +181,7 @@ def _measure(batch: pl.DataFrame, recipe: Recipe, storage: Storage, scorer: Clip
         "text",
         pl.Series("clip_score", clip_scores, dtype=pl.Float64),
         pl.Series("ssim", similarities, dtype=pl.Float64),
-    ).cast(dict(SCORES_SCHEMA))
+    ).cast(SCORES_SCHEMA)
 
 
 def _write_chunk(storage: Storage, table: str, batches: list[pl.DataFrame]) -> None:

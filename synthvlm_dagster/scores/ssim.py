@@ -54,8 +54,8 @@ def _require_measurable(image: np.ndarray, size: int) -> None:
     if min(height, width) < WINDOW:
         raise ImageError(f"SSIM needs at least {WINDOW}×{WINDOW} pixels (its window); this image has {width}×{height}")
     if not 1 <= size <= min(height, width):
+        papers_ratio = round(min(height, width) * 336 / 1024)
         raise ImageError(
             f"SSIM's small square of {size} pixels must fit into the image of {width}×{height} pixels. Set "
-            f"scoring.ssim.reduced_size lower (the paper shrinks 1024 to 336: about {round(min(height, width) * 336 / 1024)} "
-            "here)"
+            f"scoring.ssim.reduced_size lower (the paper shrinks 1024 to 336, which is {papers_ratio} here)"
         )

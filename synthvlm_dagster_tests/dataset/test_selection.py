@@ -112,15 +112,14 @@ def test_ablations_keep_the_papers_score_beside_their_own_order() -> None:
 def test_another_seed_draws_another_random_selection() -> None:
     scores = pool([(caption, attempt, 0.3, 0.8) for caption in range(50) for attempt in range(3)]).lazy()
     selection = Selection(strategy="random", share=0.2)
-    first, again, other = (
-        select_pairs(scores, selection, seed).collect()["image_id"].to_list() for seed in (1, 1, 2)
-    )
+    first, again, other = (select_pairs(scores, selection, seed).collect()["image_id"].to_list() for seed in (1, 1, 2))
     assert first == again
     assert set(first) != set(other)
 
 
 @pytest.mark.parametrize(
-    "share, captions, count", [(0.2, 10, 2), (0.29, 100, 29), (0.25, 10, 3), (0.25, 9, 2), (0.01, 3, 1), (1.0, 7, 7)]
+    ("share", "captions", "count"),
+    [(0.2, 10, 2), (0.29, 100, 29), (0.25, 10, 3), (0.25, 9, 2), (0.01, 3, 1), (1.0, 7, 7)],
 )
 def test_a_share_is_rounded_half_up_and_never_to_nothing(share: float, captions: int, count: int) -> None:
     assert selected_count(Selection(share=share), captions) == count
@@ -137,13 +136,13 @@ def test_refuses_more_pairs_than_captions() -> None:
 def test_refuses_scores_that_are_no_numbers(bad: float | None, column: str) -> None:
     scores = pool([(1, 0, 0.3, 0.8), (2, 0, 0.3, 0.8)])
     scores = scores.with_columns(pl.Series(column, [0.5, bad], dtype=pl.Float64))
-    with pytest.raises(SelectionError, match="1 of 2 scored images.*0000000000000002-00"):
+    with pytest.raises(SelectionError, match=r"1 of 2 scored images.*0000000000000002-00"):
         select_pairs(scores.lazy(), Selection(count=1))
 
 
 def test_refuses_an_image_scored_twice() -> None:
     scores = pool([(1, 0, 0.3, 0.8), (2, 0, 0.3, 0.8), (1, 0, 0.3, 0.8)])
-    with pytest.raises(SelectionError, match="1 of 3 score rows repeat.*0000000000000001-00"):
+    with pytest.raises(SelectionError, match=r"1 of 3 score rows repeat.*0000000000000001-00"):
         select_pairs(scores.lazy(), Selection(count=1))
 
 

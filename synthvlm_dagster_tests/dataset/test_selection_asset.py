@@ -123,7 +123,7 @@ def test_names_every_incomplete_shard(recipe: Recipe, storage: Storage) -> None:
 def test_a_damaged_file_of_scores_is_a_clear_error(recipe: Recipe, storage: Storage) -> None:
     path = f"{scores_table(recipe, SHARDS[0])}/chunk-0.parquet"
     storage.write_bytes(path, storage.read_bytes(path)[:-30])
-    with pytest.raises(StorageError, match="file of scores is damaged.*Materialize image_scores"):
+    with pytest.raises(StorageError, match=r"file of scores is damaged.*Materialize image_scores"):
         complete_scores(recipe, storage)
 
 

@@ -164,7 +164,7 @@ def test_weights_that_must_be_fetched_without_network(tmp_path: Path, monkeypatc
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     for clip in (ClipScoring(), ClipScoring(model="hf-hub:someone/some-model", pretrained=None)):
-        with pytest.raises(ModelError, match="cannot be loaded.*need the network"):
+        with pytest.raises(ModelError, match=r"cannot be loaded.*need the network"):
             ClipScorer(clip, "cpu").clip_scores([np.zeros((8, 8, 3), dtype=np.uint8)], ["a circle"])
 
 

@@ -163,7 +163,7 @@ def test_a_truncated_image_is_named_with_its_file(recipe: Recipe, storage: Stora
     image = rows["image"].item()
     rows = rows.with_columns(pl.Series("image", [image | {"bytes": image["bytes"][:100]}], dtype=rows.schema["image"]))
     storage.write_chunk(images_table(recipe, "0001"), file.rpartition("/")[2], rows)
-    with pytest.raises(ImageError, match="cannot be decoded.*delete it and materialize") as caught:
+    with pytest.raises(ImageError, match=r"cannot be decoded.*delete it and materialize") as caught:
         score_shard(recipe, storage, "0001", CountingScorer(recipe))
     assert storage.url(file) in str(caught.value)
     assert bad["image_id"].item() in str(caught.value)

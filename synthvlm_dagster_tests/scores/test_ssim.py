@@ -21,7 +21,7 @@ def picture(side: int) -> np.ndarray:
     return np.stack([across, down, np.where(across > down, 255, 0)], axis=2).astype(np.uint8)
 
 
-@pytest.mark.parametrize("side, size", [(64, 21), (200, 66), (1024, 336)])
+@pytest.mark.parametrize(("side", "size"), [(64, 21), (200, 66), (1024, 336)])
 def test_gray_equals_scikit_image_on_pillows_luma(side: int, size: int) -> None:
     image = picture(side)
     luma = Image.fromarray(image).convert("L")
@@ -57,7 +57,7 @@ def test_a_flat_image_is_equal_to_its_copy() -> None:
 
 
 @pytest.mark.parametrize(
-    "image, size, words",
+    ("image", "size", "words"),
     [
         (np.zeros((32, 32, 3), dtype=np.float32), 10, "uint8.*float32"),
         (np.zeros((32, 32), dtype=np.uint8), 10, r"\(32, 32\)"),
