@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from synthvlm_dagster.errors import ImageError, StorageError
+from synthvlm_dagster.errors import ImageError, ModelError, StorageError
 from synthvlm_dagster.images.table import encode_image, images_table
 from synthvlm_dagster.recipe import Recipe, Scoring
 from synthvlm_dagster.scores.clip import ClipScorer
@@ -176,6 +176,24 @@ def test_an_image_smaller_than_the_reduced_size_is_named(recipe: Recipe, storage
     recipe = recipe.model_copy(update={"scoring": scoring})
     with pytest.raises(ImageError, match=f"image {planned['image_id'].item()} of shard 0000: .*336.*32×32"):
         score_shard(recipe, storage, "0000", CountingScorer(recipe))
+
+
+def test_a_model_that_gives_nan_is_refused_before_anything_is_written(recipe: Recipe, storage: Storage) -> None:
+    from safetensors.torch import load_file, save_file
+
+    planned = add_pictures(recipe, storage, "0000").sort("image_id")
+    healthy = Path(recipe.scoring.clip.model)
+    folder = Path(storage.url("models")) / "nan-clip"
+    folder.mkdir(parents=True)
+    weights = load_file(healthy / "open_clip_model.safetensors")
+    weights["visual.proj"][:] = float("nan")
+    save_file(weights, folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text((healthy / "open_clip_config.json").read_text())
+    recipe = changed(recipe, "clip", model=str(folder))
+    scorer = CountingScorer(recipe)
+    with pytest.raises(ModelError, match=rf"image {planned['image_id'][0]} of shard 0000: .*no finite score.*dtype"):
+        score_shard(recipe, storage, "0000", scorer)
+    assert storage.files("scores") == []
 
 
 def test_greyscale_and_transparent_files_are_measured_as_rgb(recipe: Recipe, storage: Storage) -> None:
