@@ -131,6 +131,7 @@ def quality_report(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[S
     report = write_report(recipe, storage)
     return dg.MaterializeResult(
         metadata={
+            "dagster/uri": report.location,
             "page": dg.MetadataValue.path(report.location),
             "kilobytes": round(report.bytes / 1e3),
             "preview": dg.MetadataValue.md(preview(recipe, storage, report.facts)),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from synthvlm_dagster.captions.readers import read_captions
-from synthvlm_dagster.errors import StorageError, SynthVLMError
+from synthvlm_dagster.errors import RecipeError, StorageError, SynthVLMError
 from synthvlm_dagster.images.model_folder import check_model as check_generator
 from synthvlm_dagster.recipe import CaptionSource, Recipe
 from synthvlm_dagster.scores.clip import check_model as check_clip
@@ -42,7 +42,8 @@ def check_recipe(recipe: Recipe) -> list[Finding]:
     findings = [_finding("storage", partial(_check_storage, recipe.storage))]
     findings += [_finding(f"sources.{source.name}", partial(_check_source, source)) for source in recipe.sources]
     findings.append(_finding("generation.model", partial(_check_generation, recipe)))
-    findings.append(_finding("scoring.clip.model", partial(_check_scoring, recipe)))
+    findings.append(_finding("scoring.clip.model", partial(_check_clip_model, recipe)))
+    findings.append(_finding("scoring.ssim", partial(_check_ssim, recipe)))
     return findings
 
 
@@ -77,9 +78,19 @@ def _check_generation(recipe: Recipe) -> tuple[State, str]:
     return _describe_models([recipe.generation.model, *([refiner.model] if refiner else [])])
 
 
-def _check_scoring(recipe: Recipe) -> tuple[State, str]:
+def _check_clip_model(recipe: Recipe) -> tuple[State, str]:
     check_clip(recipe.scoring.clip)
     return _describe_models([recipe.scoring.clip.model])
+
+
+def _check_ssim(recipe: Recipe) -> tuple[State, str]:
+    side, reduced = min(recipe.generation.width, recipe.generation.height), recipe.scoring.ssim.reduced_size
+    if reduced > side:
+        raise RecipeError(
+            f"scoring.ssim.reduced_size: {reduced} is larger than the images, whose shorter side is {side} pixels. "
+            f"The paper's 336 of 1024 would be {round(side * 336 / 1024)} here"
+        )
+    return "ok", f"round trip through {reduced} of {side} pixels"
 
 
 def _describe_models(models: list[str]) -> tuple[State, str]:
