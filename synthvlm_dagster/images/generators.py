@@ -130,9 +130,17 @@ def _load(pipeline_class: Any, model: str, revision: str | None, variant: str | 
         )
     # diffusers, transformers, safetensors and the hub's HTTP client have no base class of their errors in common.
     except Exception as error:
-        reason = " ".join(str(error).split())
         advice = "" if local else ". Check the id and revision, the network, and whether its licence was accepted"
-        raise ModelError(f"{model}: cannot be loaded as a text-to-image pipeline: {reason}{advice}") from error
+        raise ModelError(f"{model}: cannot be loaded as a text-to-image pipeline: {_reason(error)}{advice}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What an error says, and what the error at its root says, in one line."""
+    root = error
+    while cause := root.__cause__ or root.__context__:
+        root = cause
+    sentences = dict.fromkeys(" ".join(str(part).split()).rstrip(".") for part in (error, root))
+    return ": ".join(sentence for sentence in sentences if sentence)
 
 
 def _call(pipeline: Any, **arguments: Any) -> Any:

@@ -130,6 +130,6 @@ def test_a_hub_model_without_network_is_one_clear_sentence(tmp_path: Path, monke
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ModelError, match="no-such-org/no-such-model: cannot be loaded .* the network") as refused:
+    with pytest.raises(ModelError, match=r"no-such-org/no-such-model: cannot be loaded .* the network") as refused:
         DiffusersGenerator(Generation(model="no-such-org/no-such-model", revision="v1")).load()
     assert "\n" not in str(refused.value)
