@@ -1,5 +1,9 @@
 """A data engineer's first visit, click by click; the tests build on each other."""
 
+from pathlib import Path
+
+import polars as pl
+
 from synthvlm_dagster.images.naming import generator_name
 
 STATUS = """
@@ -103,10 +107,8 @@ def test_the_selected_dataset_has_a_page(ui, page, screenshot):
 
 
 def test_a_failed_shard_is_seen_and_repaired_alone(ui, page, screenshot):
-    images = ui.project.storage.url(f"images/{generator_name(ui.project.recipe)}")
-    from pathlib import Path
-
-    shard, aside = Path(images) / "0001", Path(images).parent / "aside"
+    table = f"images/{generator_name(ui.project.recipe)}/0001"
+    shard, aside = Path(ui.project.storage.url(table)), ui.project.folder / "aside"
     shard.rename(aside)
     shard.write_text("a file where the shard's folder should be")
 
@@ -132,14 +134,8 @@ def test_a_failed_shard_is_seen_and_repaired_alone(ui, page, screenshot):
     launched = runs(ui)[: len(runs(ui)) - before]
     assert len(launched) == 1
     assert {"key": "dagster/partition", "value": "0001"} in launched[0]["tags"]
-    again = ui.project.storage.scan_files(ui.project.storage.files(f"images/{shard.parent.name}/0001")).collect()
-    import polars as pl
-
-    first = pl.read_parquet(aside / "*.parquet")
-    assert again.sort("image_id").equals(first.sort("image_id")), "made again, an image is the same to the byte"
-    for file in aside.iterdir():
-        file.unlink()
-    aside.rmdir()
+    made_again, made_first = (pl.read_parquet(folder / "*.parquet").sort("image_id") for folder in (shard, aside))
+    assert made_again.equals(made_first), "made again, an image is the same to the byte"
 
 
 def test_the_report_can_be_read(ui, page, screenshot):
