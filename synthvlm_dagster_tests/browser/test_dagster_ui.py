@@ -83,8 +83,13 @@ def test_one_backfill_of_everything_from_an_empty_instance(ui, page, screenshot)
 
 
 def test_the_graph_shows_every_asset_materialized(ui, page, screenshot):
-    page.goto(f"{ui.url}/asset-groups?expanded=captions%2Cimages%2Cscores%2Cdataset")
-    page.get_by_text("captions", exact=True).first.wait_for()
+    page.set_viewport_size({"width": 1600, "height": 760})
+    page.goto(f"{ui.url}/asset-groups")
+    page.get_by_text("captions", exact=True).last.wait_for()
+    page.wait_for_timeout(2000)
+    page.keyboard.press("Alt+KeyE")
+    for asset in EVERY_ASSET:
+        page.get_by_text(asset, exact=True).first.wait_for()
     screenshot("asset-graph")
 
 
