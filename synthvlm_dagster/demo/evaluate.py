@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from synthvlm_dagster.demo import oracle, world
 
-if TYPE_CHECKING:
-    import torch
+logger = logging.getLogger(__name__)
 
 STEPS = 12
 GUIDANCE = 4.0
@@ -104,9 +104,7 @@ def generate(folder: Path, captions: list[str], seeds: list[int], batch: int = 3
     pipeline.set_progress_bar_config(disable=True)
     parts = []
     for start in range(0, len(captions), batch):
-        generators: list[torch.Generator] = [
-            torch.Generator("cpu").manual_seed(seed) for seed in seeds[start : start + batch]
-        ]
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds[start : start + batch]]
         pictures = pipeline(
             captions[start : start + batch],
             height=world.IMAGE_SIZE,
@@ -126,7 +124,7 @@ def make_attempts(models: Path, n_prompts: int, n_attempts: int, seed: int) -> A
 
     rng = np.random.default_rng(seed)
     scenes = held_out_scenes(n_prompts, rng)
-    captions = [world.write_caption(scene, rng) for scene in scenes for _ in range(1)]
+    captions = [world.write_caption(scene, rng) for scene in scenes]
     repeated = [caption for caption in captions for _ in range(n_attempts)]
     seeds = [int(value) for value in rng.integers(2**31, size=len(repeated))]
     images = generate(models / "generator", repeated, seeds)
@@ -278,6 +276,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--contact-sheet", type=Path, help="also save the pictures to this PNG file")
     options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     started = time.monotonic()
     attempts = make_attempts(options.models, options.prompts, options.attempts, options.seed)
     rng = np.random.default_rng(options.seed)
@@ -297,8 +296,7 @@ def main(arguments: list[str] | None = None) -> None:
     (options.models / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     if options.contact_sheet:
         contact_sheet(attempts, options.contact_sheet)
-    print(json.dumps(figures, indent=2))
-    print(f"{time.monotonic() - started:.0f} s")
+    logger.info("%s\n%.0f s", json.dumps(figures, indent=2), time.monotonic() - started)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,10 @@ clock (`--unet-minutes` …) or, to repeat a run exactly, after a number of step
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 STAGES = ("vae", "texts", "clip", "unet", "export")
 DEFAULT_MINUTES = {"vae": 6.5, "texts": 10.0, "clip": 14.0, "unet": 70.0}
@@ -17,12 +20,13 @@ DEFAULT_MINUTES = {"vae": 6.5, "texts": 10.0, "clip": 14.0, "unet": 70.0}
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and run the stages it asks for, in order."""
     options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     import torch
 
     torch.set_num_threads(options.threads)
     stages = STAGES if options.stage == "all" else (options.stage,)
     for stage in stages:
-        print(f"== {stage}", flush=True)
+        logger.info("== %s", stage)
         _run_stage(stage, options)
 
 

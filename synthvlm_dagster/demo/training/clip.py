@@ -239,7 +239,9 @@ class _Batches:
 
 @torch.no_grad()
 def _embed(clip: open_clip.CLIP, tokenizer: CLIPTokenizer, texts: list[str], batch: int = 512) -> torch.Tensor:
-    parts = [clip.encode_text(tokenize(tokenizer, texts[start : start + batch])) for start in range(0, len(texts), batch)]
+    parts = [
+        clip.encode_text(tokenize(tokenizer, texts[start : start + batch])) for start in range(0, len(texts), batch)
+    ]
     return torch.cat(parts)
 
 

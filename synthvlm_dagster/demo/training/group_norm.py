@@ -19,6 +19,7 @@ class ChannelsLastGroupNorm(nn.GroupNorm):
     """`nn.GroupNorm` in the input's own precision, with statistics in float32."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - the name nn.GroupNorm uses
+        """Normalise (n, channels, …) within groups of channels."""
         return _GroupNorm.apply(input, self.weight, self.bias, self.num_groups, self.eps)
 
 

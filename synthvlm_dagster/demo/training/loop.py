@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import math
 import os
 import time
@@ -15,6 +16,8 @@ import numpy as np
 import torch
 
 CHECKPOINT_SECONDS = 120
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -151,4 +154,4 @@ class Trainer:
     def _log(self, recent: dict[str, float]) -> None:
         losses = "  ".join(f"{name} {value:.4f}" for name, value in recent.items())
         per_second = self.steps / max(self.seconds, 1e-9)
-        print(f"{self.progress:6.1%}  step {self.steps}  {per_second:.2f} steps/s  {losses}", flush=True)
+        logger.info("%5.1f %%  step %d  %.2f steps/s  %s", 100 * self.progress, self.steps, per_second, losses)

@@ -43,6 +43,7 @@ class Negatives:
     failures: list[str]
 
     def __len__(self) -> int:
+        """Number of scenes."""
         return len(self.swapped_captions)
 
 

@@ -30,6 +30,7 @@ class Pool:
     captions: list[str]
 
     def __len__(self) -> int:
+        """Number of scenes."""
         return len(self.captions)
 
 

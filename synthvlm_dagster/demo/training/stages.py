@@ -37,6 +37,7 @@ class Workshop:
 
     @property
     def work(self) -> Path:
+        """Where checkpoints and data are kept."""
         return self.output / "work"
 
     def vae(self) -> None:

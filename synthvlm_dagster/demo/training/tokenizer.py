@@ -6,6 +6,7 @@ any other text falls back to bytes.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ def _learn_merges(words: list[str]) -> list[tuple[str, str]]:
     """Merge the most frequent neighbours (the first in order among equals) until every word is one symbol."""
     pieces = [[*word[:-1], word[-1] + _END_OF_WORD] for word in words]
     merges = []
-    while pairs := Counter(pair for word in pieces for pair in zip(word, word[1:], strict=False)):
+    while pairs := Counter(pair for word in pieces for pair in itertools.pairwise(word)):
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(best)
         pieces = [_merge(word, best) for word in pieces]

@@ -87,6 +87,7 @@ class Latents:
     pooled: torch.Tensor
 
     def __len__(self) -> int:
+        """Number of pictures."""
         return len(self.latents)
 
 
