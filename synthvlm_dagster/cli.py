@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 
 from synthvlm_dagster.errors import SynthVLMError
-from synthvlm_dagster.operations.home import PROJECT_FILES, ensure_dagster_home, project_file
+from synthvlm_dagster.operations.home import PROJECT_FILES, lay_out_dagster_home, project_file, set_dagster_home
 from synthvlm_dagster.recipe import RECIPE_VARIABLE, RECIPES_FOLDER, active_recipe, packaged_recipes
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def open_pipeline() -> Iterator[Pipeline]:
     from synthvlm_dagster.operations.run import Pipeline
     from synthvlm_dagster.storage import Storage
 
+    lay_out_dagster_home(set_dagster_home())
     with dg.DagsterInstance.get() as instance:
         yield Pipeline(defs, instance, active_recipe(), Storage(active_recipe().storage))
 
@@ -145,7 +146,7 @@ def use_recipe(recipe: str) -> None:
     Raises:
         RecipeError: it cannot be read or is not valid.
     """
-    ensure_dagster_home()
+    set_dagster_home()
     os.environ[RECIPE_VARIABLE] = recipe if recipe in packaged_recipes() else str(Path(recipe).resolve())
     active_recipe.cache_clear()
     active_recipe()

@@ -9,27 +9,30 @@ HOME_FOLDER = ".dagster_home"
 PROJECT_FILES = ("dagster.yaml", "workspace.yaml")
 
 
-def ensure_dagster_home(start: Path | None = None) -> Path:
+def set_dagster_home(start: Path | None = None) -> Path:
     """Set and return $DAGSTER_HOME, so that every command of a project meets the same Dagster instance.
 
     When it is not set: `.dagster_home` in the nearest folder, from `start` (the current one by default) upwards, that
-    holds a dagster.yaml; without one, in `start` itself, with the package's own dagster.yaml.
+    holds a dagster.yaml; without one, in `start` itself. Nothing is written.
     """
-    if given := os.environ.get("DAGSTER_HOME"):
-        return Path(given)
-    here = (start or Path.cwd()).resolve()
-    project = next((folder for folder in (here, *here.parents) if (folder / "dagster.yaml").is_file()), here)
-    home = project / HOME_FOLDER
-    home.mkdir(exist_ok=True)
+    if not os.environ.get("DAGSTER_HOME"):
+        here = (start or Path.cwd()).resolve()
+        project = next((folder for folder in (here, *here.parents) if (folder / "dagster.yaml").is_file()), here)
+        os.environ["DAGSTER_HOME"] = str(project / HOME_FOLDER)
+    return Path(os.environ["DAGSTER_HOME"])
+
+
+def lay_out_dagster_home(home: Path) -> None:
+    """Make the folder of a Dagster instance, if need be, with the project's dagster.yaml or the package's own."""
+    home.mkdir(parents=True, exist_ok=True)
     settings = home / "dagster.yaml"
-    if not settings.exists():
-        if (project / "dagster.yaml").is_file():
-            settings.unlink(missing_ok=True)
-            settings.symlink_to(Path("..") / "dagster.yaml")
-        else:
-            shutil.copyfile(project_file("dagster.yaml"), settings)
-    os.environ["DAGSTER_HOME"] = str(home)
-    return home
+    if settings.exists():
+        return
+    settings.unlink(missing_ok=True)
+    if (home.parent / "dagster.yaml").is_file():
+        settings.symlink_to(Path("..") / "dagster.yaml")
+    else:
+        shutil.copyfile(project_file("dagster.yaml"), settings)
 
 
 def project_file(name: str) -> Path:

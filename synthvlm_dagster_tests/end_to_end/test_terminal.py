@@ -176,6 +176,17 @@ def test_check_names_what_is_wrong(tmp_path, change, message):
     assert "Traceback" not in outcome.stdout + outcome.stderr
 
 
+def test_the_paper_recipe_can_be_checked_and_planned_anywhere(tmp_path):
+    project = make_project(tmp_path / "project")
+    outcome = project.synthvlm("check", "--recipe", "synthvlm-100k")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert "stabilityai/stable-diffusion-xl-base-1.0" in outcome.stdout
+    outcome = project.synthvlm("plan", "--recipe", "synthvlm-100k")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert "1024 × 1024" in outcome.stdout
+    assert "512 shards" in outcome.stdout
+
+
 def test_init_writes_a_recipe_that_passes_check(tmp_path):
     project = make_project(tmp_path / "project")
     for file in ("recipe.yaml", "dagster.yaml", "workspace.yaml"):
