@@ -150,7 +150,7 @@ def place(scene: Scene, rng: np.random.Generator) -> tuple[Placement, ...]:
 
     A single object stands within 4 pixels of the middle, along each axis. Two objects stand 30 pixels apart along
     their relation, each off by up to 1.5 pixels along it (0.3 when large) and 4 across it. They do not touch, except
-    that the lower corners of a large triangle may overlap another large object beside it, by 4 pixels at most.
+    that the lower corners of a large triangle may overlap another large object beside it, by a few pixels.
     """
     radii = [SIZES[thing.size] * (1 + rng.uniform(-SIZE_JITTER, SIZE_JITTER)) for thing in scene.objects]
     middle = IMAGE_SIZE / 2
