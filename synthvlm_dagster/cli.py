@@ -104,11 +104,12 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
     with plain_errors():
         use_recipe(recipe)
         from synthvlm_dagster.operations.overview import print_results, print_step
+        from synthvlm_dagster.operations.terminal_lock import terminal_lock
 
-        with open_pipeline() as pipeline:
+        with open_pipeline() as pipeline, terminal_lock(set_dagster_home(), pipeline.instance) as tags:
             selected = pipeline.resolve_selection(selection) if selection else set(pipeline.asset_keys())
             keys = parse_shards(shards, active_recipe().shard_keys) if shards else None
-            succeeded = pipeline.run_missing(selected, keys, lambda step: print_step(step, console))
+            succeeded = pipeline.run_missing(selected, keys, tags, lambda step: print_step(step, console))
             print_results(pipeline, console)
             if not succeeded:
                 console.print("\n[red]A run failed; what was made before is kept.[/] Mend the cause, then run again.")

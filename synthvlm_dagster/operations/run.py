@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from itertools import groupby
@@ -49,7 +49,7 @@ class Pipeline:
         self.recipe = recipe
         self.storage = storage
         self._definitions = definitions
-        self._instance = instance
+        self.instance = instance
         specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
         order = TopologicalSorter({key: sorted(dep.asset_key for dep in specs[key].deps) for key in sorted(specs)})
         self._specs = {key: specs[key] for key in order.static_order()}
@@ -69,11 +69,11 @@ class Pipeline:
     def outdated(self, key: dg.AssetKey) -> str | None:
         """Why an unpartitioned asset needs a run, or None; see `why_outdated`."""
         parents = [self._specs[parent] for parent in self._parents(key)]
-        return why_outdated(self._specs[key], parents, self._instance, self.recipe, self.storage)
+        return why_outdated(self._specs[key], parents, self.instance, self.recipe, self.storage)
 
     def shards_with_work(self, key: dg.AssetKey) -> list[str]:
         """Partition keys of a partitioned asset that need a run, in order."""
-        return SHARD_WORK[key.to_user_string()](self._instance, self.recipe, self.storage)
+        return SHARD_WORK[key.to_user_string()](self.instance, self.recipe, self.storage)
 
     def is_partitioned(self, key: dg.AssetKey) -> bool:
         """Whether the asset is made shard by shard."""
@@ -83,6 +83,7 @@ class Pipeline:
         self,
         selected: set[dg.AssetKey],
         only_shards: Sequence[str] | None,
+        tags: Mapping[str, str],
         on_step: Callable[[Step], None],
     ) -> bool:
         """Launch a run for each step that has work left, one after the other, in the order of the pipeline.
@@ -90,6 +91,7 @@ class Pipeline:
         Args:
             selected: the assets to look at; the others are left as they are.
             only_shards: partition keys to work on; None for all.
+            tags: given to each run.
             on_step: called before each run.
 
         Returns:
@@ -98,7 +100,7 @@ class Pipeline:
         for level in self._levels(selected):
             for step in self._steps(level, only_shards):
                 on_step(step)
-                if not self._launch(step):
+                if not self._launch(step, tags):
                     return False
         return True
 
@@ -131,16 +133,14 @@ class Pipeline:
     def _parents(self, key: dg.AssetKey) -> list[dg.AssetKey]:
         return [dep.asset_key for dep in self._specs[key].deps]
 
-    def _launch(self, step: Step) -> bool:
-        tags = {"synthvlm/recipe": self.recipe.name}
-        if step.shards:
-            tags |= {RANGE_START_TAG: step.shards[0], RANGE_END_TAG: step.shards[-1]}
+    def _launch(self, step: Step, tags: Mapping[str, str]) -> bool:
+        shards = {RANGE_START_TAG: step.shards[0], RANGE_END_TAG: step.shards[-1]} if step.shards else {}
         job = self._definitions.resolve_job_def(ASSET_JOB)
         return job.execute_in_process(
             run_config={"loggers": {"console": {}}},
-            instance=self._instance,
+            instance=self.instance,
             asset_selection=list(step.assets),
-            tags=tags,
+            tags={"synthvlm/recipe": self.recipe.name, **tags, **shards},
             raise_on_error=False,
         ).success
 

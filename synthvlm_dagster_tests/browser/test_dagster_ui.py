@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from synthvlm_dagster.images.naming import generator_name
+from synthvlm_dagster_tests.end_to_end.project import EVERY_ASSET
 
 STATUS = """
 query ($key: AssetKeyInput!) {
@@ -23,18 +24,6 @@ query ($key: AssetKeyInput!, $partition: String) {
   } }
 }
 """
-EVERY_ASSET = (
-    "raw_captions",
-    "curated_captions",
-    "rejected_captions",
-    "planned_attempts",
-    "generated_images",
-    "image_scores",
-    "selected_pairs",
-    "llava_dataset",
-    "webdataset",
-    "quality_report",
-)
 
 
 def status(ui, asset):

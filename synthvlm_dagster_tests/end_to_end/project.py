@@ -14,6 +14,19 @@ from synthvlm_dagster.demo.world import all_scenes, phrasings
 from synthvlm_dagster.recipe import Recipe, load_recipe
 from synthvlm_dagster.storage import Storage
 
+EVERY_ASSET = (
+    "raw_captions",
+    "curated_captions",
+    "rejected_captions",
+    "planned_attempts",
+    "generated_images",
+    "image_scores",
+    "selected_pairs",
+    "llava_dataset",
+    "webdataset",
+    "quality_report",
+)
+
 RECIPE = """\
 name: small
 seed: 7

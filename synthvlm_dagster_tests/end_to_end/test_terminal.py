@@ -9,22 +9,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from filelock import FileLock
 
 from synthvlm_dagster.images.naming import generator_name
-from synthvlm_dagster_tests.end_to_end.project import make_project
-
-ASSETS = (
-    "raw_captions",
-    "curated_captions",
-    "rejected_captions",
-    "planned_attempts",
-    "generated_images",
-    "image_scores",
-    "selected_pairs",
-    "llava_dataset",
-    "webdataset",
-    "quality_report",
-)
+from synthvlm_dagster.operations.terminal_lock import LOCK_FILE
+from synthvlm_dagster_tests.end_to_end.project import EVERY_ASSET, make_project
 
 
 @contextmanager
@@ -68,7 +57,7 @@ def test_the_first_run_makes_every_table(project):
     assert len(project.image_ids()) == len(set(project.image_ids())) == 20
     assert len(llava_entries(project)) == 5
     with instance_of(project) as instance:
-        for name in ASSETS:
+        for name in EVERY_ASSET:
             assert instance.get_latest_materialization_event(dg.AssetKey(name)) is not None, name
         for name in ("generated_images", "image_scores"):
             assert instance.get_materialized_partitions(dg.AssetKey(name)) == set(project.recipe.shard_keys)
@@ -150,11 +139,23 @@ def test_kill_9_loses_no_image_and_makes_none_twice(tmp_path):
     kept = file_times(project)
     made_before = project.image_ids()
     assert 0 < len(made_before) < 96
+    with instance_of(project) as instance:
+        [killed] = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
 
     outcome = project.synthvlm("run")
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     assert kept.items() <= file_times(project).items()
     assert len(project.image_ids()) == len(set(project.image_ids())) == 96
+    with instance_of(project) as instance:
+        assert instance.get_run_by_id(killed.run_id).status == dg.DagsterRunStatus.FAILURE
+        assert not instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+
+
+def test_two_runs_at_once_are_refused(project):
+    with FileLock(project.home / LOCK_FILE, timeout=0):
+        outcome = project.synthvlm("run")
+    assert outcome.returncode == 2
+    assert "another synthvlm run is at work" in outcome.stdout
 
 
 @pytest.mark.parametrize(
