@@ -1,5 +1,7 @@
 """Everything Dagster sees, in pipeline order: captions → images → scores → dataset."""
 
+import os
+
 import dagster as dg
 
 from synthvlm_dagster.captions import assets as caption_assets
@@ -13,6 +15,10 @@ from synthvlm_dagster.recipe import active_recipe
 from synthvlm_dagster.scores import assets as score_assets
 from synthvlm_dagster.scores import checks as score_checks
 from synthvlm_dagster.storage import Storage
+
+# PyTorch's idle CPU threads spin by default: beside any other busy process, on two cores, generation took five times as
+# long. Read when PyTorch loads, so it must stand before.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules([caption_assets, image_assets, score_assets, dataset_assets]),
