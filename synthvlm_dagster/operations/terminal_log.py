@@ -22,16 +22,31 @@ class TerminalLogHandler(logging.Handler):
         """Print one line; of Dagster's own events only the failures, with their cause."""
         context = getattr(record, "dagster_meta", {})
         event = context.get("dagster_event")
-        if event is not None and not event.is_failure:
+        if event is not None and not event.is_failure and not _is_failed_check(event):
             return
         # In a run of many shards each shard's check is evaluated with its shard, and Dagster skips the common one.
         if str(context.get("orig_message")).startswith("Skipping step"):
             return
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         line = Text(f"{clock}  {context.get('step_key') or 'run':<18} ", style="dim")
-        message = _cause_of(event) if event is not None else context.get("orig_message") or record.getMessage()
-        line.append(str(message), style=_STYLES.get(record.levelname, ""))
+        style = _STYLES.get(record.levelname, "")
+        if event is None:
+            message = str(context.get("orig_message") or record.getMessage())
+        elif _is_failed_check(event):
+            message, style = _finding_of(event.event_specific_data), "yellow"
+        else:
+            message = _cause_of(event)
+        line.append(message, style=style)
         self._console.print(line)
+
+
+def _is_failed_check(event: dg.DagsterEvent) -> bool:
+    check = event.event_specific_data
+    return isinstance(check, dg.AssetCheckEvaluation) and not check.passed
+
+
+def _finding_of(check: dg.AssetCheckEvaluation) -> str:
+    return f"check {check.check_name}, {check.severity.value}: {check.description or 'did not pass'}"
 
 
 def _cause_of(event: dg.DagsterEvent) -> str:
