@@ -1,7 +1,8 @@
 """Measures the demo's models: `python -m synthvlm_dagster.demo.evaluate --models DIR`.
 
 Prompts that training never saw go through the generator, the judge reads the pictures, and the paper's score
-(CLIPScore + 0.5·SSIM) is asked to find the right ones. Writes `figures.json` into the models' folder.
+(CLIPScore + 0.5·SSIM) is asked to find the right ones. Writes `figures.json` into the models' folder, and the same
+figures as tables into its model card.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ SSIM_SIZE = 21
 """The paper's 336 of 1024 pixels, of 64."""
 
 SSIM_WEIGHT = 0.5
+DEFAULT_MODELS = Path(__file__).parent / "models"
+FIGURES_START, FIGURES_END = "<!-- figures -->", "<!-- /figures -->"
 ATTRIBUTES = ("count", "colour", "shape", "size", "relation", "background")
 
 
@@ -267,10 +270,64 @@ def contact_sheet(attempts: Attempts, path: Path, n_prompts: int = 48) -> None:
     sheet.resize((sheet.width * 2, sheet.height * 2), Image.Resampling.NEAREST).save(path)
 
 
+def insert_figures(card: str, figures: dict[str, Any]) -> str:
+    """The model card with its tables between `FIGURES_START` and `FIGURES_END` replaced.
+
+    Raises:
+        ValueError: the card has not both marks.
+    """
+    before, _, rest = card.partition(FIGURES_START)
+    _, end, after = rest.partition(FIGURES_END)
+    if not end:
+        raise ValueError(f"the model card has no {FIGURES_START} … {FIGURES_END} to put the figures between")
+    return before + FIGURES_START + "\n" + figure_tables(figures) + FIGURES_END + after
+
+
+def figure_tables(figures: dict[str, Any]) -> str:
+    """The figures as Markdown tables."""
+    settings, scorer = figures["settings"], figures["scorer"]
+    generator = figures["generator"]
+    made = f"{settings['prompts']} held-out prompts, {settings['attempts']} attempts each, {settings['steps']} steps, "
+    made += f"guidance {settings['guidance']:g}, seed {settings['seed']}. Intervals: 95 %, bootstrap over prompts."
+    lines = [
+        made,
+        "",
+        "| generator | " + " | ".join(generator) + " |",
+        "|---|" + "---|" * len(generator),
+        "| images | " + " | ".join(str(row["images"]) for row in generator.values()) + " |",
+        "| every word true | " + " | ".join(_percent_with_interval(row) for row in generator.values()) + " |",
+    ]
+    for attribute in ATTRIBUTES:
+        cells = [_percent(row[attribute]) if attribute in row else "–" for row in generator.values()]
+        lines.append(f"| {attribute} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        f"| selection (random: {_percent(figures['selection']['random'])}) | every word true | gain over random |",
+        "|---|---|---|",
+    ]
+    for name, row in figures["selection"].items():
+        if name != "random":
+            low, high = row["95 % interval of the gain"]
+            gain = f"{100 * row['gain over random']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
+            lines.append(f"| {name} | {_percent(row['all correct'])} | {gain} |")
+    lines += ["", f"| scorer, {scorer['scenes']} held-out scenes | truth scores higher |", "|---|---|"]
+    lines += [f"| {name} | {_percent(share)} |" for name, share in scorer.items() if name != "scenes"]
+    return "\n".join(lines) + "\n"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _percent_with_interval(row: dict[str, Any]) -> str:
+    low, high = row["all correct"]["95 % interval"]
+    return f"{_percent(row['all correct']['share'])} ({100 * low:.1f} to {100 * high:.1f})"
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Measure a folder of models and write its `figures.json`."""
     parser = argparse.ArgumentParser(prog="python -m synthvlm_dagster.demo.evaluate", description=__doc__)
-    parser.add_argument("--models", type=Path, default=Path(__file__).parent / "models")
+    parser.add_argument("--models", type=Path, default=DEFAULT_MODELS)
     parser.add_argument("--prompts", type=int, default=320)
     parser.add_argument("--attempts", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
@@ -294,6 +351,9 @@ def main(arguments: list[str] | None = None) -> None:
         "scorer": scorer_figures(options.models, 1000, rng),
     }
     (options.models / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    card = options.models / "README.md"
+    if card.exists():
+        card.write_text(insert_figures(card.read_text(), figures))
     if options.contact_sheet:
         contact_sheet(attempts, options.contact_sheet)
     logger.info("%s\n%.0f s", json.dumps(figures, indent=2), time.monotonic() - started)

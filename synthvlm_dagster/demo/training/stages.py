@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,12 +65,20 @@ class Workshop:
         torch.save(trained.state_dict(), self.work / "unet_final.pt")
 
     def export(self) -> None:
-        """Write the folders that diffusers and open_clip open, with float16 weights."""
+        """Write the folders that diffusers and open_clip open, with float16 weights, and how long each stage took."""
         unet = build_unet()
         unet.load_state_dict(torch.load(self.work / "unet_final.pt", weights_only=True))
         texts = self._texts_and_pictures("clip_final.pt")
         export_generator(self.output / "generator", self._vae(), unet, texts.clip, texts.text_encoder_1)
         export_clip(self.output / "clip", texts.clip)
+        (self.output / "training.json").write_text(json.dumps(self._effort(), indent=2) + "\n")
+
+    def _effort(self) -> dict[str, dict[str, float]]:
+        effort = {}
+        for stage in self.budgets:
+            checkpoint = torch.load(self.work / f"{stage}.pt", weights_only=True)
+            effort[stage] = {"steps": checkpoint["steps"], "seconds": round(checkpoint["seconds"])}
+        return effort
 
     def _pool(self) -> Pool:
         return open_pool(self.work, self.pool_size, self.seed)
