@@ -220,7 +220,7 @@ class _Batches:
             self._features[kind] = torch.stack(
                 [_embed(clip, tokenizer, [prefix + caption for caption in captions]) for prefix in ("", SCORER_PREFIX)]
             )
-            scenes = [world.parse_caption(caption) for caption in captions]
+            scenes = [scene for caption in captions if (scene := world.parse_caption(caption)) is not None]
             self._attributes[kind] = torch.tensor([scene_attributes(scene) for scene in scenes])
             self._scene_ids[kind] = torch.tensor([ids.setdefault(scene.canonical(), len(ids)) for scene in scenes])
 

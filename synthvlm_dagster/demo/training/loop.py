@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ import torch
 CHECKPOINT_SECONDS = 120
 
 logger = logging.getLogger(__name__)
+
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def learning_rate_factor(progress: float, warm_up: float = 0.02) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
 
 
-class Trainer:
+class Trainer(Generic[Module]):
     """Trains one module towards the end of its budget, from its last checkpoint if there is one.
 
     Attributes:
@@ -54,7 +57,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        model: Module,
         optimizers: list[torch.optim.Optimizer],
         checkpoint: Path,
         budget: Budget,
@@ -62,7 +65,7 @@ class Trainer:
         average_decay: float = 0.999,
     ) -> None:
         self.model = model
-        self.averaged = copy.deepcopy(model).requires_grad_(False).eval()
+        self.averaged: Module = copy.deepcopy(model).requires_grad_(False).eval()
         self.rng = np.random.default_rng(seed)
         self.steps = 0
         self.seconds = 0.0
@@ -90,7 +93,7 @@ class Trainer:
             named = losses(self.rng)
             for optimizer in self._optimizers:
                 optimizer.zero_grad(set_to_none=True)
-            sum(named.values()).backward()
+            torch.stack(list(named.values())).sum().backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self._set_learning_rates()
             for optimizer in self._optimizers:

@@ -186,7 +186,8 @@ def sample_timesteps(rng: np.random.Generator, count: int) -> np.ndarray:
 
 def _split_parameters(unet: UNet2DConditionModel) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
     outer = ("conv_in.", "conv_out.", "time_embedding.", "add_embedding.")
-    matrices, rest = [], []
+    matrices: list[torch.nn.Parameter] = []
+    rest: list[torch.nn.Parameter] = []
     for name, parameter in unet.named_parameters():
         is_inner_matrix = parameter.dim() > 1 and not name.startswith(outer)
         (matrices if is_inner_matrix else rest).append(parameter)
