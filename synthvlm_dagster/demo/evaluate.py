@@ -22,7 +22,7 @@ from synthvlm_dagster.demo import oracle, world
 logger = logging.getLogger(__name__)
 
 STEPS = 12
-GUIDANCE = 2.0
+GUIDANCE = 1.5
 SSIM_SIZE = 21
 """The paper's 336 of 1024 pixels, of 64."""
 
