@@ -56,8 +56,8 @@ def test_storage_defaults_to_a_folder_beside_the_dagster_home(tmp_path, monkeypa
 
 
 def test_packages_can_hold_files():
-    recipe = parse(SMALLEST.replace("org/model", "package://synthvlm_dagster.demo/models/generator"))
-    assert recipe.generation.model.endswith("synthvlm_dagster/demo/models/generator")
+    recipe = parse(SMALLEST.replace("org/model", "package://synthvlm_dagster.demo/models/shapes-sdxl"))
+    assert recipe.generation.model.endswith("synthvlm_dagster/demo/models/shapes-sdxl")
     with pytest.raises(RecipeError, match="package nowhere_at_all is not installed"):
         parse(SMALLEST.replace("org/model", "package://nowhere_at_all/models"))
 

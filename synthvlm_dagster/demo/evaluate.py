@@ -130,8 +130,8 @@ def make_attempts(models: Path, n_prompts: int, n_attempts: int, seed: int) -> A
     captions = [world.write_caption(scene, rng) for scene in scenes]
     repeated = [caption for caption in captions for _ in range(n_attempts)]
     seeds = [int(value) for value in rng.integers(2**31, size=len(repeated))]
-    images = generate(models / "generator", repeated, seeds)
-    clip_score = np.maximum(Scorer(models / "clip").cosines(images, repeated), 0)
+    images = generate(models / "shapes-sdxl", repeated, seeds)
+    clip_score = np.maximum(Scorer(models / "shapes-clip").cosines(images, repeated), 0)
     ssim = np.array([resize_ssim(image, size=SSIM_SIZE) for image in images])
     verdicts = [
         oracle.judge(image, scene)
@@ -214,7 +214,7 @@ def scorer_figures(models: Path, count: int, rng: np.random.Generator) -> dict[s
     """
     from synthvlm_dagster.demo.training.negatives import FAILURES, draw_failure, swap_one_attribute
 
-    scorer = Scorer(models / "clip")
+    scorer = Scorer(models / "shapes-clip")
     scenes = held_out_scenes(count, rng)
     captions = [world.write_caption(scene, rng) for scene in scenes]
     pictures = np.stack([world.render(scene, rng) for scene in scenes])

@@ -1,8 +1,8 @@
 """Trains the demo's models: `python -m synthvlm_dagster.demo.train --output DIR`.
 
 Five stages, each of which resumes from its last checkpoint in `<output>/work`: the autoencoder, the text encoders,
-the CLIP's image tower, the UNet, and the export to `<output>/generator` and `<output>/clip`. The stages end by the
-clock (`--unet-minutes` …) or, to repeat a run exactly, after a number of steps (`--unet-steps` …).
+the CLIP's image tower, the UNet, and the export to `<output>/shapes-sdxl` and `<output>/shapes-clip`. The stages end
+by the clock (`--unet-minutes` …) or, to repeat a run exactly, after a number of steps (`--unet-steps` …).
 """
 
 from __future__ import annotations

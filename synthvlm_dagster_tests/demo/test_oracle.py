@@ -15,7 +15,7 @@ from synthvlm_dagster.demo.oracle import judge, look
 from synthvlm_dagster.errors import ImageError
 
 PACKAGE = Path(synthvlm_dagster.__file__).parent
-VAE = PACKAGE / "demo" / "models" / "generator" / "vae"
+VAE = PACKAGE / "demo" / "models" / "shapes-sdxl" / "vae"
 ATTRIBUTES = ("count", "colour", "shape", "size", "relation", "background")
 
 Change = Callable[[world.Scene, np.random.Generator], world.Scene]

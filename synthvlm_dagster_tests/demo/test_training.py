@@ -148,10 +148,10 @@ def test_the_program_trains_and_exports_folders_that_open(tmp_path):
     import open_clip
     from diffusers import StableDiffusionXLPipeline
 
-    pipeline = StableDiffusionXLPipeline.from_pretrained(tmp_path / "generator", torch_dtype=torch.float32)
+    pipeline = StableDiffusionXLPipeline.from_pretrained(tmp_path / "shapes-sdxl", torch_dtype=torch.float32)
     image = pipeline("a large red circle", height=64, width=64, num_inference_steps=2, output_type="np").images[0]
     assert image.shape == (64, 64, 3)
     assert np.isfinite(image).all()
-    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'clip'}")
-    tokens = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'clip'}")(["a large red circle"])
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'shapes-clip'}")
+    tokens = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'shapes-clip'}")(["a large red circle"])
     assert model.encode_text(tokens).shape == (1, 128)

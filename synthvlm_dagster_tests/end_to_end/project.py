@@ -38,7 +38,7 @@ shards: {shards}
 shards_per_run: 2
 attempts: {{per_caption: {attempts}}}
 generation:
-  model: package://synthvlm_dagster.demo/models/generator
+  model: package://synthvlm_dagster.demo/models/shapes-sdxl
   num_inference_steps: 2
   guidance_scale: 2
   width: 64
@@ -49,7 +49,7 @@ generation:
   image_format: png
 scoring:
   clip:
-    model: package://synthvlm_dagster.demo/models/clip
+    model: package://synthvlm_dagster.demo/models/shapes-clip
     pretrained: null
   ssim: {{reduced_size: 21}}
 selection: {{count: 5}}

@@ -47,4 +47,4 @@ def test_real_captions_become_a_dataset(tmp_path):
     entries = json.loads(storage.read_bytes("dataset/llava/synthvlm.json"))
     assert {entry["conversations"][1]["value"] for entry in entries} == set(selected["text"].str.strip_chars())
     report = storage.read_bytes("dataset/report/index.html").decode()
-    assert "demo/models/generator" in report or "generator-" in report
+    assert "shapes-sdxl" in report

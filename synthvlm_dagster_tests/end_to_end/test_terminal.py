@@ -163,7 +163,7 @@ def test_two_runs_at_once_are_refused(project):
     [
         (("shards: 3", "shard: 3"), "did you mean shards?"),
         (("path: captions.csv", "path: nowhere.csv"), "nowhere.csv"),
-        (("synthvlm_dagster.demo/models/generator", "synthvlm_dagster.demo/models/gone"), "no such model folder"),
+        (("synthvlm_dagster.demo/models/shapes-sdxl", "synthvlm_dagster.demo/models/gone"), "no such model folder"),
         (("storage: storage", "storage: recipe.yaml/tables"), "storage"),
     ],
 )

@@ -38,6 +38,7 @@ def export_generator(
     )
     pipeline.to(dtype=dtype)
     pipeline.save_pretrained(folder, safe_serialization=True)
+    _forget_where_it_was_made(folder)
     _make_readable(folder)
 
 
@@ -60,6 +61,14 @@ def export_clip(folder: Path, clip: open_clip.CLIP) -> None:
     }
     save_file(weights, folder / "open_clip_model.safetensors", metadata={"format": "pt"})
     _make_readable(folder)
+
+
+def _forget_where_it_was_made(folder: Path) -> None:
+    """diffusers keeps the path that a part was loaded from in its config."""
+    for path in folder.glob("*/config.json"):
+        config = json.loads(path.read_text())
+        config.pop("_name_or_path", None)
+        path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _make_readable(folder: Path) -> None:

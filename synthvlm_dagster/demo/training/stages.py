@@ -25,7 +25,7 @@ class Workshop:
     """One training run: its folders, its sizes and its budgets.
 
     Attributes:
-        output: the models go to `generator` and `clip` in here, everything else to `work`.
+        output: the models go to `shapes-sdxl` and `shapes-clip` in here, everything else to `work`.
         budgets: per stage ("vae", "texts", "clip", "unet") how long it trains.
     """
 
@@ -69,8 +69,8 @@ class Workshop:
         unet = build_unet()
         unet.load_state_dict(torch.load(self.work / "unet_final.pt", weights_only=True))
         texts = self._texts_and_pictures("clip_final.pt")
-        export_generator(self.output / "generator", self._vae(), unet, texts.clip, texts.text_encoder_1)
-        export_clip(self.output / "clip", texts.clip)
+        export_generator(self.output / "shapes-sdxl", self._vae(), unet, texts.clip, texts.text_encoder_1)
+        export_clip(self.output / "shapes-clip", texts.clip)
         (self.output / "training.json").write_text(json.dumps(self._effort(), indent=2) + "\n")
 
     def _effort(self) -> dict[str, dict[str, float]]:
