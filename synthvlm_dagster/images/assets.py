@@ -90,5 +90,6 @@ def generated_images(
 
 
 def _contact_sheet(images: pl.LazyFrame) -> str:
-    shown = images.select("image", "text").head(_PICTURES_ON_A_CONTACT_SHEET).collect()
+    one_per_caption = images.filter(pl.col("attempt") == 0)
+    shown = one_per_caption.select("image", "text").head(_PICTURES_ON_A_CONTACT_SHEET).collect()
     return contact_sheet([(image["bytes"], text) for image, text in shown.iter_rows()])
