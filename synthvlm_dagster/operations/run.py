@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from itertools import groupby
 
 import dagster as dg
 
+from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.operations.outdated import shards_to_generate, shards_to_score, why_outdated
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
@@ -18,6 +19,10 @@ RANGE_END_TAG = "dagster/asset_partition_range_end"
 ASSET_JOB = "__ASSET_JOB"
 SHARD_WORK = {"generated_images": shards_to_generate, "image_scores": shards_to_score}
 """The partitioned assets, in order, and what tells which of their shards have work left."""
+
+
+class AssetSelectionError(SynthVLMError):
+    """What a user typed selects no asset."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +67,16 @@ class Pipeline:
         """Assets that a selection in Dagster's syntax names, e.g. `key:"image_scores"+` or `group:"dataset"`.
 
         Raises:
-            dagster.DagsterInvalidAssetSelectionError: the syntax is wrong.
+            AssetSelectionError: the syntax is wrong, or no asset is meant.
         """
-        return set(dg.AssetSelection.from_string(selection).resolve(self._definitions.resolve_asset_graph()))
+        try:
+            selected = dg.AssetSelection.from_string(selection).resolve(self._definitions.resolve_asset_graph())
+        except dg.DagsterError as error:
+            raise AssetSelectionError(f"{selection!r} is no asset selection: {error}") from error
+        if not selected:
+            names = ", ".join(key.to_user_string() for key in self._specs)
+            raise AssetSelectionError(f"{selection!r} selects no asset; there are: {names}")
+        return set(selected)
 
     def outdated(self, key: dg.AssetKey) -> str | None:
         """Why an unpartitioned asset needs a run, or None; see `why_outdated`."""
@@ -88,6 +100,8 @@ class Pipeline:
     ) -> bool:
         """Launch a run for each step that has work left, one after the other, in the order of the pipeline.
 
+        Assets that need every shard wait while `only_shards` leaves some out.
+
         Args:
             selected: the assets to look at; the others are left as they are.
             only_shards: partition keys to work on; None for all.
@@ -95,13 +109,23 @@ class Pipeline:
             on_step: called before each run.
 
         Returns:
-            Whether every run succeeded; the first that fails ends the series.
+            Whether every run succeeded; what comes after an asset with a failed run is not begun.
         """
+        waiting_for: set[str] = set()
         for level in self._levels(selected):
-            for step in self._steps(level, only_shards):
+            steps = list(self._steps(level, only_shards))
+            if waiting_for and not self.is_partitioned(level[0]):
+                if steps:
+                    on_step(replace(steps[0], reason=f"waits for the shards {', '.join(sorted(waiting_for))}"))
+                return True
+            succeeded = True
+            for step in steps:
                 on_step(step)
-                if not self._launch(step, tags):
-                    return False
+                succeeded = self._launch(step, tags) and succeeded
+            if not succeeded:
+                return False
+            if self.is_partitioned(level[0]) and only_shards is not None:
+                waiting_for.update(set(self.shards_with_work(level[0])) - set(only_shards))
         return True
 
     def _levels(self, selected: set[dg.AssetKey]) -> Iterator[list[dg.AssetKey]]:

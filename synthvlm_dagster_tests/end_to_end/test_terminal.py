@@ -126,6 +126,28 @@ def test_a_failing_shard_fails_alone_and_is_repaired_alone(tmp_path):
     assert len(llava_entries(project)) == 5
 
 
+def test_single_shards_can_be_made_and_the_dataset_waits_for_the_others(tmp_path):
+    project = make_project(tmp_path / "project")
+    outcome = project.synthvlm("run", "--shards", "0001-0002")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert "waits for the shards 0000" in outcome.stdout
+    with instance_of(project) as instance:
+        for name in ("generated_images", "image_scores"):
+            assert instance.get_materialized_partitions(dg.AssetKey(name)) == {"0001", "0002"}
+    kept = file_times(project)
+    assert project.synthvlm("run").returncode == 0
+    assert kept.items() < file_times(project).items()
+    assert len(llava_entries(project)) == 5
+
+
+@pytest.mark.parametrize("selection", ["))", 'key:"no_such_asset"'])
+def test_a_selection_that_means_nothing_is_a_clear_error(project, selection):
+    outcome = project.synthvlm("run", "--select", selection)
+    assert outcome.returncode == 2
+    assert "AssetSelectionError" in outcome.stdout
+    assert "Traceback" not in outcome.stdout + outcome.stderr
+
+
 def test_kill_9_loses_no_image_and_makes_none_twice(tmp_path):
     project = make_project(tmp_path / "project", captions=24, attempts=4)
     running = project.start("synthvlm_dagster.cli", "run", start_new_session=True)
