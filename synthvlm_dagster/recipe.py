@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import typing
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from synthvlm_dagster.errors import RecipeError
 from synthvlm_dagster.locations import resolve_location
+from synthvlm_dagster.recipe_mistakes import explain_mistakes
 
 RECIPES_FOLDER = Path(__file__).parent / "recipes"
 RECIPE_VARIABLE = "SYNTHVLM_RECIPE"
@@ -305,7 +304,7 @@ def parse_recipe(text: str, file: Path) -> Recipe:
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(_explain(error, file, node)) from error
+        raise RecipeError(explain_mistakes(error, Recipe, file, node)) from error
     return _with_absolute_locations(recipe, file.resolve().parent)
 
 
@@ -372,59 +371,3 @@ def _default_storage(name: str) -> str:
     home = os.environ.get("DAGSTER_HOME")
     beside = Path(home).expanduser().resolve().parent if home else Path.cwd()
     return str(beside / "storage" / name)
-
-
-def _explain(error: ValidationError, file: Path, node: yaml.Node | None) -> str:
-    lines = []
-    for problem in error.errors():
-        location = problem["loc"]
-        field = ".".join(str(part) for part in location) or "the recipe"
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            known = _known_keys(location[:-1])
-            near = difflib.get_close_matches(str(location[-1]), known, n=1)
-            message = f"unknown key; did you mean {near[0]}?" if near else f"unknown key; known are {', '.join(known)}"
-        elif problem["type"] == "missing":
-            message = "is required but missing"
-        line = _line_of(node, location)
-        place = f"{file}, line {line}" if line else str(file)
-        lines.append(f"{place}: {field}: {message}")
-    return "\n".join(lines)
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Recipe
-    for part in location:
-        if isinstance(part, int):
-            continue
-        field = model.model_fields.get(part)
-        nested = _section_in(field.annotation) if field else None
-        if nested is None:
-            break
-        model = nested
-    return list(model.model_fields)
-
-
-def _section_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in typing.get_args(annotation):
-        if found := _section_in(inner):
-            return found
-    return None
-
-
-def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int | None:
-    line = None
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            entry = next(((key, value) for key, value in node.value if key.value == str(part)), None)
-            if entry is None:
-                return line
-            line, node = entry[0].start_mark.line + 1, entry[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-        else:
-            return line
-    return line

@@ -1,0 +1,74 @@
+"""What is wrong with a recipe, said with its file, line and field, and the nearest known key."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+
+def explain_mistakes(error: ValidationError, model: type[BaseModel], file: Path, node: yaml.Node | None) -> str:
+    """One line for each mistake.
+
+    Args:
+        error: what pydantic found.
+        model: what the file should have been.
+        file: where the YAML stands.
+        node: the composed YAML, which knows the lines.
+    """
+    lines = []
+    for problem in error.errors():
+        location = problem["loc"]
+        field = ".".join(str(part) for part in location) or "the recipe"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            known = _known_keys(model, location[:-1])
+            near = difflib.get_close_matches(str(location[-1]), known, n=1)
+            message = f"unknown key; did you mean {near[0]}?" if near else f"unknown key; known are {', '.join(known)}"
+        elif problem["type"] == "missing":
+            message = "is required but missing"
+        line = _line_of(node, location)
+        place = f"{file}, line {line}" if line else str(file)
+        lines.append(f"{place}: {field}: {message}")
+    return "\n".join(lines)
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        nested = _section_in(field.annotation) if field else None
+        if nested is None:
+            break
+        model = nested
+    return list(model.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in typing.get_args(annotation):
+        if found := _section_in(inner):
+            return found
+    return None
+
+
+def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int | None:
+    line = None
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            entry = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            if entry is None:
+                return line
+            line, node = entry[0].start_mark.line + 1, entry[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            return line
+    return line
