@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from synthvlm_dagster.devices import usable_device
 from synthvlm_dagster.errors import ModelError, RecipeError
 from synthvlm_dagster.images.model_folder import check_model, is_local, scheduler_class
 from synthvlm_dagster.recipe import Generation
@@ -92,7 +93,7 @@ def _load_pipelines(generation: Generation) -> list[DiffusionPipeline]:
     from diffusers import AutoPipelineForText2Image, StableDiffusionXLImg2ImgPipeline
 
     check_model(generation)
-    device = _device(generation.device)
+    device = usable_device(generation.device, "generation.device")
     dtype = _dtype(generation.dtype, device)
     with _quiet():
         base = _load(AutoPipelineForText2Image, generation.model, generation.revision, generation.variant, dtype=dtype)
@@ -154,17 +155,6 @@ def _call(pipeline: Any, **arguments: Any) -> Any:
     for name in given.keys() - known.keys():
         raise RecipeError(f"generation.{name}: {type(pipeline).__name__} has no such parameter; remove it")
     return pipeline(**given)
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise RecipeError(f"generation.device: {name!r} is no torch device; try auto, cpu, cuda or cuda:1") from error
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:

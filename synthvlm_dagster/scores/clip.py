@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from synthvlm_dagster.errors import ModelError, RecipeError
+from synthvlm_dagster.devices import usable_device
+from synthvlm_dagster.errors import ModelError
 from synthvlm_dagster.recipe import ClipScoring
 
 if TYPE_CHECKING:
@@ -74,11 +75,10 @@ class ClipScorer:
     @cached_property
     def _loaded(self) -> _LoadedClip:
         import open_clip
-        import torch
 
         check_model(self.clip)
         name = _open_clip_name(self.clip)
-        device = torch.device(_available_device(self.device))
+        device = usable_device(self.device, "scoring.device")
         try:
             model, _, preprocess = open_clip.create_model_and_transforms(
                 name,
@@ -171,18 +171,6 @@ def _weights_expect_quick_gelu(clip: ClipScoring) -> bool:
     if clip.pretrained is None:
         return False
     return bool(open_clip.pretrained.get_pretrained_cfg(clip.model, clip.pretrained).get("quick_gelu"))
-
-
-def _available_device(device: str) -> str:
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise RecipeError(f"scoring.device: torch cannot use {device}: {_first_line(error)}") from error
-    return device
 
 
 def _unit_rows(features: torch.Tensor) -> np.ndarray:

@@ -169,7 +169,7 @@ def test_weights_that_must_be_fetched_without_network(tmp_path: Path, monkeypatc
 
 
 def test_an_impossible_device_is_a_mistake_in_the_recipe(tiny_clip_folder: Path) -> None:
-    with pytest.raises(RecipeError, match="device: torch cannot use abacus"):
+    with pytest.raises(RecipeError, match=r"scoring\.device: torch cannot use .abacus"):
         ClipScorer(folder_clip(tiny_clip_folder), "abacus").clip_scores(
             [np.zeros((8, 8, 3), dtype=np.uint8)], ["a circle"]
         )
