@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -13,6 +13,11 @@ from synthvlm_dagster.recipe import active_recipe
 # Both features are what the project is built on; their API is pinned by the range of dagster versions it installs with.
 warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", message=".*partitions_def on an AssetCheckSpec.*", category=dg.PreviewWarning)
+
+DATA_VERSION_TAG = "dagster/data_version"
+CODE_VERSION_TAG = "dagster/code_version"
+INPUT_VERSION_TAG = "dagster/input_data_version/"
+"""Followed by the name of the input."""
 
 shards = dg.StaticPartitionsDefinition(active_recipe().shard_keys)
 
@@ -55,7 +60,7 @@ def materialize_each_shard(
                 asset_key=context.asset_key,
                 partition=key,
                 metadata=metadata,
-                tags=_provenance(context, key) | {"dagster/data_version": version},
+                tags=_provenance(context, key) | {DATA_VERSION_TAG: version},
             )
             if check_shard:
                 yield check_shard(key)
@@ -74,6 +79,14 @@ def materialize_each_shard(
         yield dg.Output(None)
 
 
+def worst_of(evaluations: Sequence[dg.AssetCheckEvaluation]) -> dg.AssetCheckResult:
+    """Result of a check over several shards: the first evaluation that did not pass, or else the first."""
+    worst = next((evaluation for evaluation in evaluations if not evaluation.passed), evaluations[0])
+    return dg.AssetCheckResult(
+        passed=worst.passed, severity=worst.severity, description=worst.description, metadata=worst.metadata
+    )
+
+
 def _other_assets_follow(context: dg.AssetExecutionContext) -> bool:
     selection = context.run.asset_selection
     return selection is None or len(selection) > 1
@@ -81,13 +94,13 @@ def _other_assets_follow(context: dg.AssetExecutionContext) -> bool:
 
 def _provenance(context: dg.AssetExecutionContext, shard: str) -> dict[str, str]:
     """What Dagster itself would record of the code and the inputs; without it the UI calls the shard out of date."""
-    tags = {"dagster/code_version": context.assets_def.code_versions_by_key.get(context.asset_key) or ""}
+    tags = {CODE_VERSION_TAG: context.assets_def.code_versions_by_key.get(context.asset_key) or ""}
     for dependency in context.assets_def.asset_deps[context.asset_key]:
         record = _latest_materialization(context.instance, dependency, shard)
         if record is not None and record.asset_materialization is not None:
             name = dependency.to_user_string()
-            version = (record.asset_materialization.tags or {}).get("dagster/data_version", "")
-            tags[f"dagster/input_data_version/{name}"] = version
+            version = (record.asset_materialization.tags or {}).get(DATA_VERSION_TAG, "")
+            tags[f"{INPUT_VERSION_TAG}{name}"] = version
             tags[f"dagster/input_event_pointer/{name}"] = str(record.storage_id)
     return tags
 

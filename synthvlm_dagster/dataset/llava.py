@@ -18,8 +18,9 @@ from typing import Any
 import polars as pl
 from PIL import Image, UnidentifiedImageError
 
-from synthvlm_dagster.dataset.pairs import SELECTED, image_suffix, with_images
+from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.errors import ImageError
+from synthvlm_dagster.images.table import image_suffix
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
 

@@ -18,11 +18,6 @@ _IMAGES_IN_MEMORY = 64
 _SECONDS_BETWEEN_REPORTS = 5.0
 
 
-def image_suffix(recipe: Recipe) -> str:
-    """File name suffix of the recipe's image format, without the dot: `png`, `jpg` or `webp`."""
-    return "jpg" if recipe.generation.image_format == "jpeg" else recipe.generation.image_format
-
-
 def with_images(
     recipe: Recipe,
     storage: Storage,

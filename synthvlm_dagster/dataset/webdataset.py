@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from synthvlm_dagster.dataset.pairs import SELECTED, image_suffix, with_images
+from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.errors import StorageError
+from synthvlm_dagster.images.table import image_suffix
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
 

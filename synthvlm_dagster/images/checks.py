@@ -5,7 +5,7 @@ import dagster as dg
 from synthvlm_dagster.images.inspection import inspect_shard
 from synthvlm_dagster.images.plan import PLAN_TABLE
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.shards import shards
+from synthvlm_dagster.shards import shards, worst_of
 from synthvlm_dagster.storage import Storage
 
 
@@ -27,11 +27,7 @@ def sound_images(
     context: dg.AssetCheckExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
 ) -> dg.AssetCheckResult:
     """Every planned image of the shard is there; those looked at can be opened and are not all flat."""
-    evaluations = [evaluate_images(recipe, storage, shard) for shard in context.partition_keys]
-    failed = next((evaluation for evaluation in evaluations if not evaluation.passed), evaluations[0])
-    return dg.AssetCheckResult(
-        passed=failed.passed, severity=failed.severity, description=failed.description, metadata=failed.metadata
-    )
+    return worst_of([evaluate_images(recipe, storage, shard) for shard in context.partition_keys])
 
 
 def evaluate_images(recipe: Recipe, storage: Storage, shard: str) -> dg.AssetCheckEvaluation:

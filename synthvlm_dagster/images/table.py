@@ -66,6 +66,11 @@ def images_table(recipe: Recipe, shard: str) -> str:
     return f"images/{generator_name(recipe)}/{shard}"
 
 
+def image_suffix(recipe: Recipe) -> str:
+    """File name suffix of the recipe's image format, without the dot: `png`, `jpg` or `webp`."""
+    return "jpg" if recipe.generation.image_format == "jpeg" else recipe.generation.image_format
+
+
 def image_rows(recipe: Recipe, planned: pl.DataFrame, encoded: Sequence[tuple[bytes, int, int]]) -> pl.DataFrame:
     """Rows of the image table.
 
@@ -82,7 +87,7 @@ def image_rows(recipe: Recipe, planned: pl.DataFrame, encoded: Sequence[tuple[by
         "width": [width for _, width, _ in encoded],
         "height": [height for _, _, height in encoded],
         "image": [
-            {"bytes": content, "path": f"{name}.{generation.image_format.replace('jpeg', 'jpg')}"}
+            {"bytes": content, "path": f"{name}.{image_suffix(recipe)}"}
             for name, (content, _, _) in zip(planned["image_id"], encoded, strict=True)
         ],
         "model": _short(generation.model),

@@ -11,11 +11,9 @@ from synthvlm_dagster.captions.readers import source_version
 from synthvlm_dagster.images.shard import shard_progress
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.shard import missing_scores
+from synthvlm_dagster.shards import CODE_VERSION_TAG, DATA_VERSION_TAG, INPUT_VERSION_TAG
 from synthvlm_dagster.storage import Storage
 
-DATA_VERSION_TAG = "dagster/data_version"
-CODE_VERSION_TAG = "dagster/code_version"
-INPUT_VERSION_TAG = "dagster/input_data_version/"
 RAW_CAPTIONS = dg.AssetKey("raw_captions")
 
 

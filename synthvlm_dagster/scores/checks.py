@@ -4,7 +4,7 @@ import dagster as dg
 
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.inspection import inspect_scores
-from synthvlm_dagster.shards import shards
+from synthvlm_dagster.shards import shards, worst_of
 from synthvlm_dagster.storage import Storage
 
 _NAMED = 5
@@ -15,9 +15,7 @@ def sound_scores(
     context: dg.AssetCheckExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
 ) -> dg.AssetCheckResult:
     """Every image of the shard has a score; CLIPScores lie in [0, 1], SSIMs in [-1, 1], none is NaN."""
-    evaluations = [evaluate_scores(recipe, storage, shard) for shard in context.partition_keys]
-    worst = next((evaluation for evaluation in evaluations if not evaluation.passed), evaluations[0])
-    return dg.AssetCheckResult(passed=worst.passed, description=worst.description, metadata=worst.metadata)
+    return worst_of([evaluate_scores(recipe, storage, shard) for shard in context.partition_keys])
 
 
 def evaluate_scores(recipe: Recipe, storage: Storage, shard: str) -> dg.AssetCheckEvaluation:
