@@ -12,7 +12,7 @@ from synthvlm_dagster.captions.rules import STATISTICS, measure_captions, measur
 from synthvlm_dagster.recipe import Bounds, Curation
 
 UNREADABLE_ROW = "unreadable_row"
-DUPLICATE = "duplicate"
+DUPLICATE = "duplicates"
 # The order in which rules are asked; the first that rejects a caption is named. Cheap ones come first, and duplicates
 # last, among the captions that every other rule keeps: a rejected copy never takes a good one with it.
 BOUNDED_RULES = (
@@ -88,7 +88,7 @@ def _within(statistic: pl.Expr, bounds: Bounds) -> pl.Expr:
 
 
 def _is_first_copy(kept: pl.DataFrame, curation: Curation) -> pl.Series:
-    if curation.duplicates == "exact":
+    if curation.rules.duplicates:
         return normalized(kept["text"]).is_first_distinct()
     # The same caption found twice in one source is one caption, whatever the recipe says.
     return kept["caption_id"].is_first_distinct()

@@ -75,8 +75,8 @@ def read_jsonl(file: BinaryIO, source: CaptionSource) -> Frames:
     parsed = (_parsed_line(line) for line in _lines(file))
     peeked = list(islice(parsed, _PEEKED_LINES))
     fields = {field for item, _ in peeked if isinstance(item, dict) for field in item}
-    _require_columns(source.columns, sorted(fields))
-    return to_frames(_object_rows(chain(peeked, parsed), source.columns), source.columns.text)
+    _require_columns(_columns(source), sorted(fields))
+    return to_frames(_object_rows(chain(peeked, parsed), _columns(source)), _columns(source).text)
 
 
 def read_txt(file: BinaryIO, _: CaptionSource) -> Frames:
@@ -88,7 +88,7 @@ def read_csv(file: BinaryIO, source: CaptionSource) -> Frames:
     """Comma-separated values, quoted as in RFC 4180, with or without a line of column names."""
     # In strict mode a stray quote costs its own record; otherwise it swallows the lines up to the next quote.
     records = _csv_records(csv.reader(_text_stream(file, newline=""), strict=True))
-    return _table_rows(records, source.columns, header=source.header)
+    return _table_rows(records, _columns(source), header=source.header)
 
 
 def read_tsv(file: BinaryIO, source: CaptionSource) -> Frames:
@@ -97,7 +97,7 @@ def read_tsv(file: BinaryIO, source: CaptionSource) -> Frames:
     Quotes are part of the text, except a pair around a whole field with every quote inside doubled.
     """
     records = ([_unquoted(field) for field in line.split("\t")] for line in _lines(file))
-    return _table_rows(records, source.columns, header=source.header)
+    return _table_rows(records, _columns(source), header=source.header)
 
 
 def read_partiprompts(file: BinaryIO, source: CaptionSource) -> Frames:
@@ -113,8 +113,8 @@ def read_parquet(file: BinaryIO, source: CaptionSource) -> Frames:
 
     try:
         parquet = pq.ParquetFile(file if _has_random_access(file) else io.BytesIO(file.read()))
-        _require_columns(source.columns, parquet.schema_arrow.names)
-        yield from to_frames(_parquet_rows(parquet, source.columns), source.columns.text)
+        _require_columns(_columns(source), parquet.schema_arrow.names)
+        yield from to_frames(_parquet_rows(parquet, _columns(source)), _columns(source).text)
     except pa.ArrowException as error:
         raise FormatError(f"a parquet file is expected: {error}") from error
 
@@ -160,6 +160,10 @@ def detect_format(extension: str, head: bytes, columns: SourceColumns) -> str | 
         names = first_line.rstrip(b"\r").split(b"\t")
         return "partiprompts" if b"Prompt" in names and columns.text.encode() not in names else "tsv"
     return None
+
+
+def _columns(source: CaptionSource) -> SourceColumns:
+    return source.columns or SourceColumns()
 
 
 def _is_json_object(line: bytes) -> bool:

@@ -13,7 +13,7 @@ from synthvlm_dagster.captions.files import SourceFile, find_files
 from synthvlm_dagster.captions.formats import READERS, FormatError, detect_format
 from synthvlm_dagster.errors import CaptionSourceError
 from synthvlm_dagster.fingerprint import fingerprint
-from synthvlm_dagster.recipe import CaptionSource
+from synthvlm_dagster.recipe import CaptionSource, SourceColumns
 
 RAW_COLUMNS = {
     "caption_id": "Stable hash of source and text, 16 hexadecimal digits; of the row's place when it has no text.",
@@ -109,7 +109,7 @@ def _read_file(file: SourceFile, source: CaptionSource) -> Iterator[pl.DataFrame
 def _detected(file: SourceFile, source: CaptionSource) -> str:
     with file.open() as stream:
         head = stream.read(_HEAD_BYTES)
-    layout = detect_format(file.extension, head, source.columns)
+    layout = detect_format(file.extension, head, source.columns or SourceColumns())
     if layout is None:
         raise FormatError(f"the format cannot be told from name and content. Name it: format is one of {list(READERS)}")
     return layout

@@ -62,7 +62,7 @@ def test_tables_hold_every_caption_once(materialized):
     raw, curated, rejected = (storage.scan(f"captions/{name}").collect() for name in ("raw", "curated", "rejected"))
     assert raw["text"].to_list() == LINES
     assert curated["text"].to_list() == [LINES[0], LINES[3]]
-    assert rejected["rejected_by"].to_list() == ["duplicate", "alnum_ratio", "unreadable_row"]
+    assert rejected["rejected_by"].to_list() == ["duplicates", "alnum_ratio", "unreadable_row"]
     assert set(curated["shard"]) <= set(recipe.shard_keys)
 
 

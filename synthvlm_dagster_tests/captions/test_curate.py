@@ -22,7 +22,7 @@ ONE_CAPTION_PER_RULE = {
     "special_char_ratio": "Call 555 0134 7788 or 555 0199 4421 today 24 7",
     "flagged_words_ratio": "A brown dog runs along a fucking beach at sunset.",
     "char_rep_ratio": "buy cheap shoes now buy cheap shoes now buy cheap shoes now",
-    "duplicate": GOOD.upper(),
+    "duplicates": GOOD.upper(),
 }
 CAPTIONS = st.lists(
     st.tuples(
@@ -96,21 +96,21 @@ def test_a_rejected_copy_does_not_take_a_good_one_with_it():
 def test_of_duplicates_the_first_source_keeps_its_caption():
     curated, rejected = curate_captions(raw_table([GOOD, f"{GOOD} ", GOOD], ["b", "a", "b"]), CURATION, SHARDS)
     assert curated.select("source", "source_row").rows() == [("b", 0)]
-    assert rejected["rejected_by"].to_list() == ["duplicate", "duplicate"]
+    assert rejected["rejected_by"].to_list() == ["duplicates", "duplicates"]
 
 
 def test_kept_duplicates_are_still_one_caption_within_a_source():
-    curation = Curation(duplicates="keep")
+    curation = Curation(rules=CurationRules(duplicates=None))
     curated, rejected = curate_captions(
         raw_table([GOOD, GOOD, GOOD.upper(), GOOD], ["a", "a", "a", "b"]), curation, SHARDS
     )
     assert curated["source_row"].to_list() == [0, 2, 3]
-    assert rejected["rejected_by"].to_list() == ["duplicate"]
+    assert rejected["rejected_by"].to_list() == ["duplicates"]
 
 
 def test_texts_of_punctuation_alone_are_not_duplicates_of_each_other():
     free = Curation(rules=CurationRules(alnum_ratio=None, special_char_ratio=None))
-    assert rejections(["...", "!!!", "..."], free) == (["...", "!!!"], {"...": "duplicate"})
+    assert rejections(["...", "!!!", "..."], free) == (["...", "!!!"], {"...": "duplicates"})
 
 
 @pytest.mark.parametrize("content", [json.dumps(["Beach"]), json.dumps({"en": ["beach"]}), "sofa\n beach \n\n"])
@@ -163,7 +163,7 @@ def test_the_order_of_rows_changes_no_measure_and_no_rule(captions, random):
         curated, rejected = curate_captions(frame, CURATION, SHARDS)
         both = pl.concat([curated, rejected], how="diagonal")
         # Which of several copies is the first one does depend on the order.
-        judged_alike = pl.col("rejected_by").replace("duplicate", None)
+        judged_alike = pl.col("rejected_by").replace("duplicates", None)
         return both.with_columns(judged_alike).sort("source_row"), curated.height
 
     one, other = verdicts(raw), verdicts(shuffled)

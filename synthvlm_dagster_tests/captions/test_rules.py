@@ -20,7 +20,7 @@ from synthvlm_dagster.captions.rules import (
     special_characters,
     word_repetition,
 )
-from synthvlm_dagster.recipe import Curation
+from synthvlm_dagster.recipe import Curation, CurationRules
 from synthvlm_dagster_tests.captions.raw import SHARDS, raw_table
 
 DATA_JUICER = Path(__file__).parents[3] / "shared" / "data" / "data_juicer"
@@ -77,7 +77,7 @@ def test_statistics_equal_data_juicers(template, recorded):
 def test_decisions_equal_data_juicers(template, recorded):
     cases = [case for case in data_juicer("conformance_cases.json")["cases"] if case["text"].strip()]
     curation = Curation(
-        text_template=template, flagged_words=str(DATA_JUICER / "flagged_words.json"), duplicates="keep"
+        text_template=template, flagged_words=str(DATA_JUICER / "flagged_words.json"), rules=CurationRules(duplicates=None)
     )
     raw = raw_table([case["text"] for case in cases]).with_columns(source_row=pl.Series([case["id"] for case in cases]))
     curated, rejected = curate_captions(raw, curation, SHARDS)

@@ -52,7 +52,7 @@ def test_rejections_are_listed_in_the_order_of_the_rules():
     assert rejections_by_rule(rejected).rows() == [
         ("unreadable_row", 1, "caption is null"),
         ("alnum_ratio", 2, "!!!"),
-        ("duplicate", 1, "a brown dog runs along the beach"),
+        ("duplicates", 1, "a brown dog runs along the beach"),
     ]
     assert "| alnum_ratio | 2 | 40.00% | &#33;&#33;&#33; |" in rejections_markdown(rejected, len(texts))
     assert rejections_markdown(pl.DataFrame(rejected.clear()), curated.height) == "No caption was rejected."

@@ -28,7 +28,8 @@ def explain_mistakes(error: ValidationError, model: type[BaseModel], file: Path,
         if problem["type"] == "extra_forbidden":
             known = _known_keys(model, location[:-1])
             near = difflib.get_close_matches(str(location[-1]), known, n=1)
-            message = f"unknown key; did you mean {near[0]}?" if near else f"unknown key; known are {', '.join(known)}"
+            guess = f"did you mean {near[0]}? " if near else ""
+            message = f"unknown key; {guess}Known are {', '.join(known)}"
         elif problem["type"] == "missing":
             message = "is required but missing"
         line = _line_of(node, location)

@@ -1,0 +1,111 @@
+"""Read a recipe from YAML; every location in it becomes absolute."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import ValidationError
+
+from synthvlm_dagster.errors import RecipeError
+from synthvlm_dagster.locations import resolve_location
+from synthvlm_dagster.recipe.mistakes import explain_mistakes
+from synthvlm_dagster.recipe.model import STORAGE_VARIABLE, Recipe
+from synthvlm_dagster.recipe.section import LocationMark, Section
+
+RECIPES_FOLDER = Path(__file__).parent.parent / "recipes"
+RECIPE_VARIABLE = "SYNTHVLM_RECIPE"
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read and validate a recipe file; relative paths in it become absolute.
+
+    Args:
+        path: a YAML file, or the name of a packaged recipe such as `demo`.
+
+    Raises:
+        RecipeError: the file is missing, is not YAML, or holds an unknown key or an impossible value; names the file,
+            the line and the field.
+    """
+    file = _recipe_file(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{file}: cannot be read: {error}") from error
+    return parse_recipe(text, file)
+
+
+def parse_recipe(text: str, file: Path) -> Recipe:
+    """Validate the YAML text of a recipe that stands (or would stand) at `file`; see `load_recipe`."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{file}: is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{file}: must be a YAML mapping with keys such as name, sources, generation")
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(explain_mistakes(error, Recipe, file, node)) from error
+    return _with_absolute_locations(recipe, file.resolve().parent)
+
+
+@cache
+def active_recipe() -> Recipe:
+    """The recipe that $SYNTHVLM_RECIPE names, or the demo's; read once per process."""
+    return load_recipe(active_recipe_path())
+
+
+def active_recipe_path() -> Path:
+    """File of the recipe that $SYNTHVLM_RECIPE names, or of the demo's."""
+    return _recipe_file(os.environ.get(RECIPE_VARIABLE) or "demo")
+
+
+def packaged_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(file.stem for file in RECIPES_FOLDER.glob("*.yaml"))
+
+
+def _recipe_file(path: str | Path) -> Path:
+    if str(path) in packaged_recipes():
+        return RECIPES_FOLDER / f"{path}.yaml"
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise RecipeError(
+            f"{file}: no such recipe. Name a YAML file, or one of the packaged recipes: {', '.join(packaged_recipes())}"
+        )
+    return file
+
+
+def _with_absolute_locations(recipe: Recipe, folder: Path) -> Recipe:
+    storage = resolve_location(recipe.storage, folder, always=True) if recipe.storage else _default_storage(recipe.name)
+    return _resolved(recipe, folder).model_copy(update={"storage": storage})
+
+
+def _resolved(section: Any, folder: Path) -> Any:
+    """The section with every field that is marked as a location, at any depth, made absolute."""
+    changed: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        # Pydantic lifts the marks of `Location` to the field, but leaves those of `Location | None` in the annotation.
+        inner = [mark for part in get_args(field.annotation) for mark in getattr(part, "__metadata__", ())]
+        marks = [mark for mark in [*field.metadata, *inner] if isinstance(mark, LocationMark)]
+        if isinstance(value, Section):
+            changed[name] = _resolved(value, folder)
+        elif isinstance(value, tuple) and any(isinstance(entry, Section) for entry in value):
+            changed[name] = tuple(_resolved(entry, folder) for entry in value)
+        elif value and marks:
+            changed[name] = resolve_location(value, folder, always=marks[0].always)
+    return section.model_copy(update=changed)
+
+
+def _default_storage(name: str) -> str:
+    if root := os.environ.get(STORAGE_VARIABLE):
+        return resolve_location(root.rstrip("/"), Path.cwd(), always=True) + f"/{name}"
+    home = os.environ.get("DAGSTER_HOME")
+    beside = Path(home).expanduser().resolve().parent if home else Path.cwd()
+    return str(beside / "storage" / name)

@@ -1,0 +1,55 @@
+"""The recipe as a whole."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from synthvlm_dagster.recipe.curation import Curation
+from synthvlm_dagster.recipe.dataset import Exports, Selection
+from synthvlm_dagster.recipe.generation import Attempts, Generation
+from synthvlm_dagster.recipe.scoring import Scoring
+from synthvlm_dagster.recipe.section import Section
+from synthvlm_dagster.recipe.sources import CaptionSource
+
+STORAGE_VARIABLE = "SYNTHVLM_STORAGE"
+
+
+class Recipe(Section):
+    """Everything that decides what the pipeline builds."""
+
+    name: str = Field(description="Short name of the recipe.", pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    description: str = Field("", description="One sentence for people; shown in the report.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed that every image's own seed is derived from.")
+    storage: str = Field(
+        "",
+        description="Folder or fsspec URL of the tables (s3://, gs://, …). Relative: from the recipe's folder. "
+        f"Empty: ${STORAGE_VARIABLE}/<name>, else `storage/<name>` beside the Dagster home.",
+    )
+    sources: Annotated[tuple[CaptionSource, ...], Field(min_length=1, description="Where captions come from.")]
+    shards: int = Field(
+        8, ge=1, le=99_999, description="Partitions of images and scores; changing it later moves captions."
+    )
+    shards_per_run: int = Field(4, ge=1, description="Shards that one Dagster run works on with one model load.")
+    curation: Curation = Field(default_factory=Curation)
+    attempts: Attempts = Field(default_factory=Attempts)
+    generation: Generation
+    scoring: Scoring = Field(default_factory=Scoring)
+    selection: Selection
+    exports: Exports = Field(default_factory=Exports)
+
+    @field_validator("sources")
+    @classmethod
+    def _distinct_names(cls, sources: tuple[CaptionSource, ...]) -> tuple[CaptionSource, ...]:
+        names = [source.name for source in sources]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"two sources have the name {', '.join(repeated)}: names must differ")
+        return sources
+
+    @property
+    def shard_keys(self) -> list[str]:
+        """The shards' names, `0000`, `0001` …: the partition keys of images and scores."""
+        width = max(4, len(str(self.shards - 1)))
+        return [f"{number:0{width}d}" for number in range(self.shards)]
