@@ -80,7 +80,7 @@ def test_metadata_says_what_came_in_and_what_was_rejected(materialized):
         metadata, _ = metadata_of(result, asset)
         assert metadata["dagster/row_count"].value == count
         assert metadata["kept_share"].value == 0.4
-        assert "| duplicate | 1 | 20.00% | a brown dog runs" in metadata["rejected_by_rule"].md_str
+        assert "| duplicates | 1 | 20.00% | a brown dog runs" in metadata["rejected_by_rule"].md_str
         assert "| unreadable_row | 1 | 20.00% | caption is null |" in metadata["rejected_by_rule"].md_str
         assert "| alnum_ratio | ≥ 0.6 |" in metadata["statistics"].md_str
         assert all(column.description for column in metadata["dagster/column_schema"].schema.columns)

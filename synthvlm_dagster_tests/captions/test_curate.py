@@ -11,7 +11,7 @@ from synthvlm_dagster.captions.curate import RULE_ORDER, curate_captions
 from synthvlm_dagster.captions.readers import RAW_SCHEMA
 from synthvlm_dagster.captions.rules import STATISTICS
 from synthvlm_dagster.errors import RecipeError
-from synthvlm_dagster.recipe import Bounds, Curation, CurationRules
+from synthvlm_dagster.recipe import Curation, CurationRules
 from synthvlm_dagster_tests.captions.raw import SHARDS, raw_table
 
 GOOD = "A brown dog runs along a quiet beach at sunset."
@@ -68,18 +68,18 @@ def test_word_repetition_rejects_when_character_repetition_is_switched_off():
 
 
 def test_lengths_are_those_of_the_caption_not_of_the_wrapped_text():
-    rules = CurationRules(text_length=Bounds(max=47), num_words=Bounds(min=10, max=10))
+    rules = CurationRules(text_length={"max": 47}, num_words={"min": 10, "max": 10})
     curated, _ = curate_captions(raw_table([GOOD, "A cat."]), Curation(rules=rules), SHARDS)
     assert curated.select("text", "text_length", "num_words").rows() == [(GOOD, 47, 10)]
 
 
 def test_bounds_are_part_of_what_is_kept():
-    exact = Curation(text_template="{caption}", rules=CurationRules(alnum_ratio=Bounds(min=0.75, max=0.75)))
+    exact = Curation(text_template="{caption}", rules=CurationRules(alnum_ratio={"min": 0.75, "max": 0.75}))
     assert rejections(["abc dog+ abc-dog", "abcd dog+ abcdog"], exact)[0] == ["abc dog+ abc-dog"]
 
 
 def test_the_first_rule_in_order_is_named():
-    rules = CurationRules(alnum_ratio=Bounds(min=1.0), text_length=Bounds(max=3))
+    rules = CurationRules(alnum_ratio={"min": 1.0}, text_length={"max": 3})
     assert rejections(["a long one", "a b"], Curation(rules=rules))[1] == {
         "a long one": "text_length",
         "a b": "alnum_ratio",
