@@ -11,10 +11,10 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import fsspec
 import polars as pl
@@ -22,9 +22,15 @@ from fsspec.implementations.local import LocalFileSystem
 
 from synthvlm_dagster.errors import StorageError
 
+if TYPE_CHECKING:
+    import pyarrow
+
 TEMPORARY_PREFIX = ".tmp-"
 WHOLE_TABLE = "table.parquet"
 SET_ASIDE_SUFFIX = ".corrupt"
+
+_BATCH_ROWS = 65_536
+_READ_BYTES = 1 << 20
 
 
 class Storage:
@@ -130,6 +136,48 @@ class Storage:
         with self._staged_file(f"{table}/{name}") as staged:
             frame.lazy().sink_parquet(staged)
 
+    @contextmanager
+    def table_writer(self, table: str, schema: pl.Schema) -> Iterator[Callable[[pl.DataFrame], None]]:
+        """Replace a table kept in one file by frames that are written one after another and never stand in memory.
+
+        Yields:
+            The function that writes one frame with the columns of `schema`. When the block ends without an error the
+            table is replaced; after an error or a kill the old one stands as it was.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        from pyarrow.parquet import ParquetWriter
+
+        arrow_schema = _to_arrow(pl.DataFrame(schema=schema)).schema
+        with (
+            self._staged_file(f"{table}/{WHOLE_TABLE}") as staged,
+            ParquetWriter(staged, arrow_schema, compression="zstd", compression_level=1) as writer,
+        ):
+            yield lambda frame: writer.write_table(
+                _to_arrow(frame.select(schema.names())), row_group_size=max(frame.height, 1)
+            )
+
+    def batches(self, table: str, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+        """The rows of a table in order, a part at a time, so that they never stand in memory together.
+
+        Args:
+            table: the table.
+            columns: columns to read; None: all.
+
+        Raises:
+            StorageError: the table has no file yet.
+        """
+        from pyarrow.parquet import ParquetFile
+
+        paths = self.files(table, ".parquet")
+        if not paths:
+            raise _missing_table(self.url(table))
+        for path in paths:
+            with self.open(path) as file:
+                for batch in ParquetFile(file).iter_batches(batch_size=_BATCH_ROWS, columns=columns):
+                    yield pl.DataFrame(batch)
+
     def scan(self, table: str) -> pl.LazyFrame:
         """The rows of every file below the table's folder, lazily, in order of file name.
 
@@ -138,7 +186,7 @@ class Storage:
         """
         paths = self.files(table, ".parquet")
         if not paths:
-            raise StorageError(f"{self.url(table)}: no such table; materialize the asset that writes it first")
+            raise _missing_table(self.url(table))
         return self.scan_files(paths)
 
     def scan_files(self, paths: list[str]) -> pl.LazyFrame:
@@ -159,8 +207,14 @@ class Storage:
         digest = hashlib.blake2b(digest_size=8)
         paths = self.files(table, ".parquet")
         for path in paths:
-            content = self.read_bytes(path) if path.endswith(f"/{WHOLE_TABLE}") else str(self.size(path)).encode()
-            digest.update(path.encode() + b"\0" + content + b"\0")
+            digest.update(path.encode() + b"\0")
+            if path.endswith(f"/{WHOLE_TABLE}"):
+                with self.open(path) as file:
+                    while block := file.read(_READ_BYTES):
+                        digest.update(block)
+            else:
+                digest.update(str(self.size(path)).encode())
+            digest.update(b"\0")
         return digest.hexdigest() if paths else ""
 
     def size(self, path: str) -> int:
@@ -222,12 +276,21 @@ class Storage:
                 with tempfile.TemporaryDirectory() as folder:
                     staged = Path(folder) / "file"
                     yield staged
-                    self._fs.pipe_file(target, staged.read_bytes())
+                    self._fs.put_file(str(staged), target)
         except OSError as error:
             raise StorageError(f"{self.url(path)}: cannot be written: {error}") from error
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}".rstrip("/")
+
+
+def _to_arrow(frame: pl.DataFrame) -> pyarrow.Table:
+    # Parquet files of string views cannot be read by older readers.
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _missing_table(url: str) -> StorageError:
+    return StorageError(f"{url}: no such table; materialize the asset that writes it first")
 
 
 def _is_temporary(path: str) -> bool:

@@ -33,6 +33,41 @@ def test_chunks_are_read_as_one_table(storage):
     assert storage.scan_files(storage.files("images")[:1]).collect().height == 2
 
 
+def test_a_table_written_in_parts_comes_back_in_order(storage):
+    parts = [ROWS, ROWS.clear(), ROWS.with_columns(score=pl.lit(2.5))]
+    with storage.table_writer("captions/raw", ROWS.schema) as write:
+        for part in parts:
+            write(part.select("image", "score", "caption_id"))
+    assert_frame_equal(storage.scan("captions/raw").collect(), pl.concat(parts))
+    assert_frame_equal(pl.concat(storage.batches("captions/raw")), pl.concat(parts))
+    assert_frame_equal(pl.concat(storage.batches("captions/raw", ["score"])), pl.concat(parts).select("score"))
+    assert storage.files("captions") == ["captions/raw/table.parquet"]
+
+
+def test_a_table_without_rows_has_its_columns(storage):
+    with storage.table_writer("captions/raw", ROWS.schema):
+        pass
+    assert storage.scan("captions/raw").collect().schema == ROWS.schema
+
+
+def test_a_writer_that_fails_leaves_the_old_table(storage):
+    storage.write_table("captions/raw", ROWS)
+    with pytest.raises(RuntimeError), storage.table_writer("captions/raw", ROWS.schema) as write:
+        write(ROWS.head(1))
+        raise RuntimeError
+    assert_frame_equal(storage.scan("captions/raw").collect(), ROWS)
+    assert storage.files("") == ["captions/raw/table.parquet"]
+
+
+def test_large_tables_come_in_batches(storage):
+    rows = pl.DataFrame({"row": range(200_000)})
+    with storage.table_writer("captions/raw", rows.schema) as write:
+        write(rows)
+    batches = list(storage.batches("captions/raw"))
+    assert len(batches) > 1
+    assert_frame_equal(pl.concat(batches), rows)
+
+
 def test_versions_follow_content(storage):
     assert storage.version("t") == ""
     storage.write_table("t", ROWS)
@@ -44,6 +79,8 @@ def test_versions_follow_content(storage):
 
 
 def test_missing_tables_and_files_say_what_to_do(storage):
+    with pytest.raises(StorageError, match="materialize the asset"):
+        next(storage.batches("captions/none"))
     with pytest.raises(StorageError, match="materialize the asset that writes it first"):
         storage.scan("nothing")
     with pytest.raises(StorageError, match="cannot be read"):
