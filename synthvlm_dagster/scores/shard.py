@@ -16,7 +16,7 @@ from synthvlm_dagster.images.shard import read_images
 from synthvlm_dagster.images.table import images_table, present_ids
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
-from synthvlm_dagster.scores.decode import decode_image
+from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.scores.naming import scores_table
 from synthvlm_dagster.storage import Storage
 
