@@ -31,3 +31,7 @@ class IncompleteShardsError(SynthVLMError):
 
 class SelectionError(SynthVLMError):
     """The scored pool cannot give the selection the recipe asks for."""
+
+
+class EndpointError(SynthVLMError):
+    """A language model's endpoint cannot be reached, refuses, or gives no answers that can be used."""
