@@ -11,12 +11,12 @@ import polars as pl
 
 from synthvlm_dagster.errors import ImageError, ModelError
 from synthvlm_dagster.fingerprint import fingerprint
+from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.images.shard import read_images
 from synthvlm_dagster.images.table import images_table, present_ids
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
-from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.scores.naming import scores_table
 from synthvlm_dagster.storage import Storage
 
