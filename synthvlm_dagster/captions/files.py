@@ -15,8 +15,10 @@ from synthvlm_dagster.errors import CaptionSourceError
 from synthvlm_dagster.recipe import CaptionSource
 
 _GLOB_SIGNS = "*?["
+_DATASET_SUFFIXES = (".parquet", ".arrow")
+_DATASET_CACHES = ("cache-", "indices")
 # What filesystems call the mark of a file's content or the time of its last change, the surest first.
-_CHANGE_MARKS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+_CHANGE_MARKS = ("ETag", "etag", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,16 @@ class SourceFile:
         return self.path if local else self.filesystem.unstrip_protocol(self.path)
 
     @property
+    def folder(self) -> str:
+        """Path or URL of the folder that holds the file, as `url`."""
+        return posixpath.dirname(self.url)
+
+    @property
+    def compression(self) -> str | None:
+        """fsspec's name of the compression that the file name tells, if any."""
+        return infer_compression(self.path)
+
+    @property
     def extension(self) -> str:
         """The last part of the name that does not tell a compression: `json` of `captions.json.gz`."""
         name = self.name.lower()
@@ -44,14 +56,14 @@ class SourceFile:
 
     def open(self) -> BinaryIO:
         """Open for reading; a name that ends in .gz, .zst, .bz2 or .xz is decompressed."""
-        return OpenFile(self.filesystem, self.path, compression=infer_compression(self.path)).open()
+        return OpenFile(self.filesystem, self.path, compression=self.compression).open()
 
 
 def find_files(source: CaptionSource) -> list[SourceFile]:
     """The files of a source, sorted by path. A row's file is named from the deepest folder that holds them all.
 
     Raises:
-        CaptionSourceError: nothing is there, the glob matches no file, or the path is a folder.
+        CaptionSourceError: nothing is there, the glob matches no file, or the path is a folder and not a dataset.
     """
     try:
         filesystem, path = fsspec.core.url_to_fs(source.path)
@@ -74,9 +86,7 @@ def _matching(filesystem: fsspec.AbstractFileSystem, path: str, source: CaptionS
     if filesystem.isfile(path):
         return {path: filesystem.info(path)}
     if filesystem.isdir(path):
-        raise CaptionSourceError(
-            f"source {source.name}: {source.path} is a folder. Name its files, for example {source.path}/*.json"
-        )
+        return _in_folder(filesystem, path, source)
     if not any(sign in path for sign in _GLOB_SIGNS):
         raise CaptionSourceError(f"source {source.name}: {source.path}: no such file. Correct the source's path")
     found = filesystem.glob(path, detail=True)
@@ -86,3 +96,27 @@ def _matching(filesystem: fsspec.AbstractFileSystem, path: str, source: CaptionS
             f"source {source.name}: no file matches {source.path}. Correct the source's path, or put the files there"
         )
     return files
+
+
+def _in_folder(filesystem: fsspec.AbstractFileSystem, folder: str, source: CaptionSource) -> dict[str, dict[str, Any]]:
+    """The data files of a Hugging Face dataset, all its splits; other folders do not tell which files are captions."""
+    if source.format != "huggingface":
+        raise CaptionSourceError(
+            f"source {source.name}: {source.path} is a folder. Name its files, for example {source.path}/*.json; "
+            "or, if it is a Hugging Face dataset, set format: huggingface"
+        )
+    found = filesystem.find(folder, detail=True)
+    files = {name: info for name, info in found.items() if _is_dataset_file(posixpath.relpath(name, folder))}
+    if not files:
+        raise CaptionSourceError(
+            f"source {source.name}: {source.path}: holds no .parquet or .arrow files. Correct the source's path, "
+            "or name the dataset's files and their format"
+        )
+    return files
+
+
+def _is_dataset_file(path: str) -> bool:
+    """False for what `datasets` and `huggingface_hub` keep beside the data: caches of computed rows, and indices."""
+    parts = path.split("/")
+    hidden = any(part.startswith(".") for part in parts)
+    return path.endswith(_DATASET_SUFFIXES) and not hidden and not parts[-1].startswith(_DATASET_CACHES)

@@ -1,10 +1,12 @@
-"""Read the captions of every source of a recipe into one table, as they were found."""
+"""Read the captions of every source of a recipe, as they were found, a part at a time."""
 
 from __future__ import annotations
 
 import hashlib
+import lzma
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import polars as pl
 import zstandard
@@ -13,7 +15,7 @@ from synthvlm_dagster.captions.files import SourceFile, find_files
 from synthvlm_dagster.captions.formats import READERS, FormatError, detect_format
 from synthvlm_dagster.errors import CaptionSourceError
 from synthvlm_dagster.fingerprint import fingerprint
-from synthvlm_dagster.recipe import CaptionSource, SourceColumns
+from synthvlm_dagster.recipe import CaptionSource
 
 RAW_COLUMNS = {
     "caption_id": "Stable hash of source and text, 16 hexadecimal digits; of the row's place when it has no text.",
@@ -23,6 +25,8 @@ RAW_COLUMNS = {
     "source_row": "0-based item of the file: list item, annotation, or line after the header.",
     "image_uri": "Path or URL of the caption's original image, when the source has one.",
     "clip_similarity": "CLIP similarity with the original image, in [-1, 1], when the source carries it.",
+    "watermark_score": "How likely the original image has a watermark, in [0, 1], when the source carries it.",
+    "nsfw_score": "How likely the original image is unsafe, in [0, 1], when the source carries it.",
     "problem": "Why the row has no usable caption; null when it has.",
 }
 RAW_SCHEMA = pl.Schema(
@@ -34,29 +38,35 @@ RAW_SCHEMA = pl.Schema(
         "source_row": pl.Int64,
         "image_uri": pl.String,
         "clip_similarity": pl.Float64,
+        "watermark_score": pl.Float64,
+        "nsfw_score": pl.Float64,
         "problem": pl.String,
     }
 )
 
-_HEAD_BYTES = 1 << 16
+# From so many rows on, a source whose rows are mostly bad is refused before it is read to its end.
+_ENOUGH_TO_JUDGE = 10_000
+# A location that stands on its own: an absolute path, or a URL of any scheme (data: has no slashes).
+_ABSOLUTE = r"^(/|[A-Za-z][A-Za-z0-9+.-]*://|data:)"
 
 
 def read_captions(
     sources: Sequence[CaptionSource], *, on_progress: Callable[[str], None] = lambda _: None
-) -> pl.DataFrame:
+) -> Iterator[pl.DataFrame]:
     """Every caption of the sources, in order of source, file and row.
 
     A row without a usable caption (null, empty, not a string, undecodable, field missing) does not stop its source: it
-    is a row with `problem`.
+    is a row with `problem`. Memory does not grow with the files.
 
-    Returns:
-        A table with the columns of `RAW_COLUMNS`.
+    Yields:
+        Frames of at most 50,000 rows with the columns of `RAW_COLUMNS`.
 
     Raises:
-        CaptionSourceError: a file is missing or unreadable, is not in the named format, lacks a named column, or a
-            source has no usable caption at all.
+        CaptionSourceError: a file is missing or unreadable, is not in the named format, lacks a named column; or of a
+            source's rows none has a usable caption, or a larger share than its `max_bad_share` has none.
     """
-    return pl.concat([_read_source(source, on_progress) for source in sources])
+    for source in sources:
+        yield from _read_source(source, on_progress)
 
 
 def source_version(sources: Sequence[CaptionSource]) -> str:
@@ -74,69 +84,103 @@ def caption_id(source: str, text: str) -> str:
     return hashlib.blake2b(f"{source}\0{text}".encode(), digest_size=8).hexdigest()
 
 
-def _read_source(source: CaptionSource, on_progress: Callable[[str], None]) -> pl.DataFrame:
-    frames: list[pl.DataFrame] = []
-    height = 0
+def _read_source(source: CaptionSource, on_progress: Callable[[str], None]) -> Iterator[pl.DataFrame]:
+    seen = _Seen(source)
     for file in find_files(source):
-        before = height
+        before = seen.rows
         for frame in _read_file(file, source):
-            frames.append(frame.head(source.limit - height) if source.limit else frame)
-            height += frames[-1].height
-            if height == source.limit:
+            part = frame.head(source.limit - seen.rows) if source.limit else frame
+            seen.add(part)
+            yield part
+            if seen.rows == source.limit:
                 break
-        on_progress(f"source {source.name}: {file.name}: {height - before:,} rows")
-        if height == source.limit:
+        on_progress(f"source {source.name}: {file.name}: {seen.rows - before:,} rows")
+        if seen.rows == source.limit:
             break
-    rows = pl.concat(frames) if frames else pl.DataFrame(schema=RAW_SCHEMA)
-    _require_captions(rows, source)
-    return rows
+    seen.judge()
 
 
 def _read_file(file: SourceFile, source: CaptionSource) -> Iterator[pl.DataFrame]:
     try:
-        layout = source.format if source.format != "auto" else _detected(file, source)
-        with file.open() as stream:
-            for rows in READERS[layout](stream, source):
-                yield _identified(rows, source.name, file.name)
+        layout = source.format if source.format != "auto" else detect_format(file, source)
+        if layout is None:
+            raise FormatError(
+                f"the format cannot be told from name and content. Name it: format is one of {list(READERS)}"
+            )
+        for rows in READERS[layout](file, source):
+            yield _identified(rows, source, file)
     except FormatError as error:
         raise CaptionSourceError(
             f"source {source.name}: {file.url}: {error}. Correct the file, or the source's format or columns"
         ) from error
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
         raise CaptionSourceError(f"source {source.name}: {file.url}: cannot be read: {error}") from error
 
 
-def _detected(file: SourceFile, source: CaptionSource) -> str:
-    with file.open() as stream:
-        head = stream.read(_HEAD_BYTES)
-    layout = detect_format(file.extension, head, source.columns or SourceColumns())
-    if layout is None:
-        raise FormatError(f"the format cannot be told from name and content. Name it: format is one of {list(READERS)}")
-    return layout
-
-
-def _identified(rows: pl.DataFrame, source: str, file: str) -> pl.DataFrame:
-    ids = [
-        # A bad row has no text to be known by: its place names it.
-        caption_id(source, f"\0{file}\0{row}" if text is None else text)
-        for text, row in zip(rows["text"], rows["source_row"], strict=True)
-    ]
+def _identified(rows: pl.DataFrame, source: CaptionSource, file: SourceFile) -> pl.DataFrame:
+    image_root = source.image_root or file.folder
+    uri = pl.col("image_uri")
     return rows.select(
-        pl.Series("caption_id", ids, dtype=pl.String),
+        pl.Series("caption_id", _caption_ids(rows, source.name, file.name), dtype=pl.String),
         "text",
-        pl.lit(source).alias("source"),
-        pl.lit(file).alias("source_file"),
-        pl.exclude("text"),
+        pl.lit(source.name).alias("source"),
+        pl.lit(file.name).alias("source_file"),
+        "source_row",
+        pl.when(uri.str.contains(_ABSOLUTE)).then(uri).otherwise(pl.lit(image_root.rstrip("/") + "/") + uri),
+        "clip_similarity",
+        "watermark_score",
+        "nsfw_score",
+        "problem",
     )
 
 
-def _require_captions(rows: pl.DataFrame, source: CaptionSource) -> None:
-    if rows["text"].null_count() < rows.height:
-        return
-    if rows.is_empty():
-        raise CaptionSourceError(f"source {source.name}: {source.path}: holds no captions. Correct the source's path")
-    first = rows.row(0, named=True)
-    raise CaptionSourceError(
-        f"source {source.name}: {source.path}: none of the {rows.height:,} rows has a usable caption. The first: "
-        f"{first['source_file']}, row {first['source_row']}: {first['problem']}. Correct the source's format or columns"
-    )
+def _caption_ids(rows: pl.DataFrame, source: str, file: str) -> list[str]:
+    prefix, blake2b = f"{source}\0".encode(), hashlib.blake2b
+    texts = rows["text"]
+    if texts.null_count():
+        # A bad row has no text to be known by: its place names it.
+        texts = rows.select(pl.col("text").fill_null(pl.format(f"\0{file}\0{{}}", "source_row"))).to_series()
+    return [blake2b(prefix + text.encode(), digest_size=8).hexdigest() for text in texts.to_list()]
+
+
+@dataclass
+class _Seen:
+    """What a source held so far, and whether it is fit for use."""
+
+    source: CaptionSource
+    rows: int = 0
+    bad: int = 0
+    first_problem: str = ""
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Count the rows, and refuse the source early when they leave no doubt."""
+        problems = rows.lazy().filter(pl.col("problem").is_not_null())
+        self.rows += rows.height
+        self.bad += rows.height - rows["problem"].null_count()
+        if self.bad and not self.first_problem:
+            first = problems.head(1).collect().row(0, named=True)
+            self.first_problem = f"{first['source_file']}, row {first['source_row']}: {first['problem']}"
+        if self.rows >= _ENOUGH_TO_JUDGE and self.bad > self.rows / 2:
+            self._require_few_bad_rows("so far ")
+
+    def judge(self) -> None:
+        """Refuse the source, read to its end, if too little of it is usable."""
+        if not self.rows:
+            raise self._error("holds no captions. Correct the source's path")
+        if self.bad == self.rows:
+            raise self._error(
+                f"none of the {self.rows:,} rows has a usable caption. The first: {self.first_problem}. "
+                "Correct the source's format or columns"
+            )
+        self._require_few_bad_rows("")
+
+    def _require_few_bad_rows(self, so_far: str) -> None:
+        if self.bad > self.source.max_bad_share * self.rows:
+            raise self._error(
+                f"{self.bad:,} of the {self.rows:,} rows read {so_far}({self.bad / self.rows:.1%}) have no usable "
+                f"caption, more than max_bad_share {self.source.max_bad_share:g} allows. The first: "
+                f"{self.first_problem}. Correct the source's format or columns, or raise its max_bad_share"
+            )
+
+    def _error(self, message: str) -> CaptionSourceError:
+        return CaptionSourceError(f"source {self.source.name}: {self.source.path}: {message}")

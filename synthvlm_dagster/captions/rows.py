@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -15,9 +16,14 @@ ROW_SCHEMA = pl.Schema(
         "text": pl.String,
         "image_uri": pl.String,
         "clip_similarity": pl.Float64,
+        "watermark_score": pl.Float64,
+        "nsfw_score": pl.Float64,
         "problem": pl.String,
     }
 )
+
+UNREADABLE = "\ufdd0"
+"""Stands in a text for what is no Unicode; a code point that Unicode reserves for such internal uses."""
 
 _BATCH = 50_000
 
@@ -29,6 +35,8 @@ class Row(NamedTuple):
     text: Any = None
     image_uri: Any = None
     clip_similarity: Any = None
+    watermark_score: Any = None
+    nsfw_score: Any = None
     problem: str | None = None
 
 
@@ -37,6 +45,19 @@ class Missing:
 
 
 MISSING = Missing()
+
+
+def each_caption(row: Row, field: str) -> Iterator[Row]:
+    """A row for each caption of a row whose text is a list; a list of as many similarities is dealt out to them."""
+    texts, similarities = row.text, row.clip_similarity
+    if not texts:
+        yield row._replace(text=None, problem=f"{field} is an empty list")
+    if not isinstance(similarities, list):
+        similarities = [similarities] * len(texts)
+    elif len(similarities) != len(texts):
+        similarities = [None] * len(texts)
+    for text, similarity in zip(texts, similarities, strict=True):
+        yield row._replace(text=text, clip_similarity=similarity)
 
 
 def to_frames(rows: Iterable[Row], field: str) -> Iterator[pl.DataFrame]:
@@ -48,16 +69,18 @@ def to_frames(rows: Iterable[Row], field: str) -> Iterator[pl.DataFrame]:
     """
     iterator = iter(rows)
     while batch := list(islice(iterator, _BATCH)):
-        problems = [row.problem or text_problem(row.text, field) for row in batch]
+        places, texts, images, *scores, problems = zip(*batch, strict=True)
+        problems = [problem or text_problem(text, field) for problem, text in zip(problems, texts, strict=True)]
         yield pl.DataFrame(
-            {
-                "source_row": [row.source_row for row in batch],
-                "text": [row.text if problem is None else None for row, problem in zip(batch, problems, strict=True)],
-                "image_uri": [_string(row.image_uri) for row in batch],
-                "clip_similarity": [_number(row.clip_similarity) for row in batch],
-                "problem": problems,
-            },
+            [
+                places,
+                [text if problem is None else None for text, problem in zip(texts, problems, strict=True)],
+                [image if image is None else _string(image) for image in images],
+                *([value if value is None else _number(value) for value in values] for values in scores),
+                problems,
+            ],
             schema=ROW_SCHEMA,
+            orient="col",
         )
 
 
@@ -75,20 +98,20 @@ def text_problem(value: Any, field: str) -> str | None:
 
 
 def is_unicode(text: str) -> bool:
-    """False when the text holds a lone surrogate: an undecodable byte, or half of a JSON \\u pair."""
+    r"""False when the text holds a lone surrogate (an undecodable byte, or half of a JSON \\u pair) or `UNREADABLE`."""
     if text.isascii():
         return True
     try:
         text.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return UNREADABLE not in text
 
 
 def _kind(value: Any) -> str:
     if isinstance(value, bool):
         return "a boolean"
-    if isinstance(value, int | float):
+    if isinstance(value, int | float | Decimal):
         return "a number"
     if isinstance(value, list):
         return "a list"

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import polars as pl
+
 from synthvlm_dagster.captions.readers import read_captions
 from synthvlm_dagster.errors import RecipeError, StorageError, SynthVLMError
 from synthvlm_dagster.images.model_folder import check_model as check_generator
@@ -67,7 +69,9 @@ def _check_storage(url: str) -> tuple[State, str]:
 def _check_source(source: CaptionSource) -> tuple[State, str]:
     if _is_remote(source.path):
         return "unknown", f"{source.path} (remote; read when raw_captions is materialized)"
-    sample = read_captions([source.model_copy(update={"limit": min(source.limit or SAMPLE_ROWS, SAMPLE_ROWS)})])
+    # How much of a source is bad cannot be judged by its first rows.
+    head = {"limit": min(source.limit or SAMPLE_ROWS, SAMPLE_ROWS), "max_bad_share": 1.0}
+    sample = pl.concat(read_captions([source.model_copy(update=head)]))
     bad = sample["problem"].is_not_null().sum()
     return "ok", f"{source.path} ({bad} of the first {sample.height} rows unusable)"
 
