@@ -6,17 +6,20 @@ only mean something on Data-Juicer's own statistics. All lengths are code points
 
 from __future__ import annotations
 
-import importlib.resources
-import math
-import sys
-from collections import Counter
 from collections.abc import Collection, Sequence
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from synthvlm_dagster.captions.character_classes import character_classes, lower_case
 from synthvlm_dagster.captions.flagged_words import default_flagged_words
+
+if TYPE_CHECKING:
+    from synthvlm_dagster.captions.kernels import WordTable
 
 TEXT_PLACE = "{caption}"
 NGRAM = 10
@@ -32,136 +35,108 @@ STATISTICS = {
 }
 SCHEMA = pl.Schema({name: pl.Int64 if name in ("text_length", "num_words") else pl.Float64 for name in STATISTICS})
 
-_BATCH = 100_000
+_BATCH = 50_000
 
 
 def measure_captions(
-    texts: Sequence[str] | pl.Series, template: str | None = None, *, flagged_words: Collection[str] | None = None
+    texts: Sequence[str] | pl.Series,
+    template: str | None = None,
+    *,
+    flagged_words: Collection[str] | None = None,
+    bare_lengths: bool = False,
 ) -> pl.DataFrame:
-    """Measure every text rule's statistic.
+    """Measure every text rule's statistic, on as many cores as polars uses (`POLARS_MAX_THREADS`).
+
+    The first call after an installation compiles for some seconds.
 
     Args:
         texts: captions, none of them null.
         template: text that holds `{caption}`; each caption is put into it before it is measured. Data-Juicer measured
             `<image>\\n{caption} <|__dj__eoc|>`. None: the bare caption.
         flagged_words: lower-case words; None: the built-in English list.
+        bare_lengths: `text_length` and `num_words` describe the caption itself, without the template.
 
     Returns:
         One row per text, in order, with the columns of `STATISTICS`.
 
     Raises:
-        ValueError: the template has no place for the caption.
+        ValueError: the template has no place for the caption, or a text is null.
     """
-    if template is not None and TEXT_PLACE not in template:
+    template = TEXT_PLACE if template is None else template
+    if TEXT_PLACE not in template:
         raise ValueError(f"the template {template!r} does not contain {TEXT_PLACE}, the place where the caption goes")
-    flagged = default_flagged_words() if flagged_words is None else frozenset(flagged_words)
-    frames = [
-        _measure_batch(_wrapped(texts[start : start + _BATCH], template), flagged)
-        for start in range(0, len(texts), _BATCH)
-    ]
+    flagged = _word_table(default_flagged_words() if flagged_words is None else flagged_words)
+    batches = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
+    measure = partial(_measure_batch, template=template, flagged=flagged, bare_lengths=bare_lengths)
+    if len(batches) <= 1:
+        frames = [measure(batch) for batch in batches]
+    else:
+        with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+            frames = list(pool.map(measure, batches))
     return pl.concat(frames) if frames else pl.DataFrame(schema=SCHEMA)
-
-
-@cache
-def special_characters() -> frozenset[str]:
-    """The code points that `special_char_ratio` counts and that are stripped from both ends of a word."""
-    listed = importlib.resources.files(__package__).joinpath("special_characters.txt").read_text(encoding="ascii")
-    ranges = [entry for line in listed.splitlines() if not line.startswith("#") for entry in line.split()]
-    bounds = [(entry.split("-")[0], entry.split("-")[-1]) for entry in ranges]
-    return frozenset(chr(code) for first, last in bounds for code in range(int(first, 16), int(last, 16) + 1))
 
 
 def measure_lengths(texts: Sequence[str] | pl.Series) -> pl.DataFrame:
     """`text_length` and `num_words` alone, of the bare captions: one row per text, in order."""
-    strip = "".join(special_characters())
-    return pl.DataFrame(
-        {
-            "text_length": [len(text) for text in texts],
-            "num_words": [_word_count(_spaced_parts(text), strip) for text in texts],
-        },
-        schema={name: SCHEMA[name] for name in ("text_length", "num_words")},
+    return measure_captions(texts, flagged_words=()).select("text_length", "num_words")
+
+
+def _measure_batch(
+    texts: Sequence[str] | pl.Series, template: str, flagged: WordTable, bare_lengths: bool
+) -> pl.DataFrame:
+    from synthvlm_dagster.captions.kernels import Characters, Measured, Template, measure_texts
+
+    utf8, offsets = _utf8(texts)
+    statistics = {
+        name: np.empty(len(texts), float if kind == pl.Float64 else np.int64) for name, kind in SCHEMA.items()
+    }
+    measured = Measured(**statistics, irregular=np.empty(len(texts), bool))
+    measure_texts(
+        utf8,
+        offsets,
+        Template(*_joined(template.split(TEXT_PLACE))),
+        NGRAM,
+        bare_lengths,
+        Characters(character_classes(), lower_case()),
+        flagged,
+        measured,
     )
+    rows = np.flatnonzero(measured.irregular)
+    if rows.size:
+        wrapped = [template.replace(TEXT_PLACE, _text(utf8[offsets[row] : offsets[row + 1]])) for row in rows]
+        again = _measure_batch([text.lower() for text in wrapped], TEXT_PLACE, flagged, bare_lengths)
+        for name in ("word_rep_ratio", "flagged_words_ratio"):
+            statistics[name][rows] = again[name]
+    return pl.DataFrame(statistics, schema=SCHEMA)
 
 
-def character_repetition(text: str, n: int = NGRAM) -> float:
-    """Share of the most frequent character n-grams among all, in [0, 1].
+def _word_table(words: Collection[str]) -> WordTable:
+    from synthvlm_dagster.captions.kernels import word_table
 
-    Counted are the k most frequent ones, k = min(⌊√distinct⌋, number that occur more than once).
-    """
-    ngrams = [text[start : start + n] for start in range(len(text) - n + 1)]
-    distinct = len(set(ngrams))
-    if distinct == len(ngrams):
-        return 0.0
-    frequencies = sorted(Counter(ngrams).values(), reverse=True)
-    repeated = sum(frequency > 1 for frequency in frequencies)
-    return sum(frequencies[: min(math.isqrt(distinct), repeated)]) / len(ngrams)
+    return word_table(*_joined(sorted(set(words))))
 
 
-def word_repetition(words: Sequence[str], n: int = NGRAM) -> float:
-    """Share of the word n-grams that occur more than once, each occurrence counted, in [0, 1]."""
-    if len(words) <= n:
-        return 0.0
-    frequencies = Counter(tuple(words[start : start + n]) for start in range(len(words) - n + 1))
-    return sum(frequency for frequency in frequencies.values() if frequency > 1) / frequencies.total()
+def _utf8(texts: Sequence[str] | pl.Series) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The bytes of all texts, and where each begins in them; the last entry is the end."""
+    if not isinstance(texts, pl.Series):
+        try:
+            texts = pl.Series(texts, dtype=pl.String)
+        except UnicodeEncodeError:
+            # Half a surrogate pair, which is a code point to Python but has no place in a column of strings.
+            texts = pl.Series([text.encode("utf-8", "surrogatepass") for text in texts], dtype=pl.Binary)
+    if texts.null_count():
+        raise ValueError("a text is null: measure texts.drop_nulls() instead")
+    column = texts.to_arrow()
+    _, offsets, data = column.buffers()
+    utf8 = np.frombuffer(data or b"", np.uint8)
+    return utf8, np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
 
 
-def _measure_batch(texts: list[str], flagged: frozenset[str]) -> pl.DataFrame:
-    lengths = np.fromiter((len(text) for text in texts), dtype=np.int64, count=len(texts))
-    codes = np.frombuffer("".join(texts).encode("utf-32-le"), dtype=np.uint32)
-    ends = np.cumsum(lengths)
-    strip = "".join(special_characters())
-    word_repetitions, flagged_shares, word_counts = [], [], []
-    for text in texts:
-        parts = _spaced_parts(text)
-        # Lower-casing comes before stripping: some letters have a lower case that counts as special.
-        words = [word for word in (part.lower().strip(strip) for part in parts) if word]
-        word_repetitions.append(word_repetition(words))
-        flagged_shares.append(sum(word in flagged for word in words) / len(words) if words else 0.0)
-        word_counts.append(len(words) if text.isascii() else _word_count(parts, strip))
-    return pl.DataFrame(
-        {
-            "alnum_ratio": _share(codes, ends, lengths, _alphanumeric()),
-            "special_char_ratio": _share(codes, ends, lengths, _special()),
-            "char_rep_ratio": [character_repetition(text) for text in texts],
-            "word_rep_ratio": word_repetitions,
-            "flagged_words_ratio": flagged_shares,
-            "text_length": lengths,
-            "num_words": word_counts,
-        },
-        schema=SCHEMA,
-    )
+def _text(utf8: NDArray[np.uint8]) -> str:
+    return utf8.tobytes().decode("utf-8", "surrogatepass")
 
 
-def _spaced_parts(text: str) -> list[str]:
-    return text.replace("\n", " ").replace("\t", " ").split(" ")
-
-
-def _word_count(parts: list[str], strip: str) -> int:
-    """Words in the text's own case, as Data-Juicer counts them."""
-    return sum(bool(part.strip(strip)) for part in parts)
-
-
-def _wrapped(texts: Sequence[str] | pl.Series, template: str | None) -> list[str]:
-    if template is None:
-        return list(texts)
-    before, *between = template.split(TEXT_PLACE)
-    return [before + "".join(text + part for part in between) for text in texts]
-
-
-def _share(codes: np.ndarray, ends: np.ndarray, lengths: np.ndarray, member: np.ndarray) -> np.ndarray:
-    total = np.concatenate([[0], np.cumsum(member[codes])])
-    counts = total[ends] - total[ends - lengths]
-    return counts / np.maximum(lengths, 1)
-
-
-@cache
-def _alphanumeric() -> np.ndarray:
-    every_code = range(sys.maxunicode + 1)
-    return np.fromiter((chr(code).isalnum() for code in every_code), dtype=bool, count=len(every_code))
-
-
-@cache
-def _special() -> np.ndarray:
-    member = np.zeros(sys.maxunicode + 1, dtype=bool)
-    member[[ord(character) for character in special_characters()]] = True
-    return member
+def _joined(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """The code points of all texts, and where each ends in them."""
+    codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
+    return codes, np.cumsum([len(text) for text in texts], dtype=np.int64)
