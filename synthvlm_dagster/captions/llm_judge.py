@@ -77,9 +77,9 @@ class LlmJudge:
                 causes_to_stop = [cause for answer in batch if (cause := tally.count(answer))]
                 if batch:
                     yield _frame(batch)
-                    loop.call_soon_threadsafe(_release, unstored, len(batch))
                 if causes_to_stop:
                     raise EndpointError(causes_to_stop[0])
+                loop.call_soon_threadsafe(_release, unstored, len(batch))
                 if tally.is_due:
                     on_progress(tally.report())
             asking.result()
@@ -205,8 +205,8 @@ class _Tally:
             )
         if self._failed_in_a_row >= FAILURES_IN_A_ROW:
             return (
-                f"{rule.base_url} gave no verdict to {self._failed_in_a_row} questions in a row; the last: "
-                f"{answer.problem}. The verdicts so far are kept; the next run asks the rest"
+                f"{rule.model!r} at {rule.base_url} gave no verdict to {self._failed_in_a_row} questions in a row; "
+                f"the last: {answer.problem}. The verdicts so far are kept; the next run asks the rest"
             )
         return None
 

@@ -145,13 +145,20 @@ class Judge(MayBeUnmeasured):
     api_key_variable: str = Field(
         "OPENAI_API_KEY", description="Environment variable that holds the key; may be unset for a local server."
     )
-    concurrency: int = Field(8, ge=1, le=1024, description="Requests under way at the same time.")
+    concurrency: int = Field(8, ge=1, le=1000, description="Requests under way at the same time.")
     requests_per_minute: float | None = Field(None, gt=0, description="Most requests sent in a minute; null: no limit.")
     max_retries: int = Field(5, ge=0, description="How often a request that failed for a passing reason is sent again.")
     timeout_seconds: float = Field(60.0, gt=0, description="How long to wait for an answer.")
     max_tokens: int = Field(5, ge=1, description="Longest answer.")
     price_per_million_input_tokens: float = Field(0.0, ge=0, description="For the cost in the metadata, in dollars.")
     price_per_million_output_tokens: float = Field(0.0, ge=0, description="For the cost in the metadata, in dollars.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_web_address(cls, base_url: str) -> str:
+        if not base_url.startswith(("http://", "https://")):
+            raise ValueError(f"{base_url} does not begin with http:// or https://; write e.g. http://localhost:8000/v1")
+        return base_url
 
     @field_validator("question")
     @classmethod

@@ -81,6 +81,10 @@ class Endpoint:
             self._under_way -= 1
         return reply
 
+    def wait_for_requests(self, count: int) -> None:
+        while len(self.times) < count:
+            time.sleep(0.01)
+
 
 @contextmanager
 def endpoint(answer: Reply | Callable[[str, int], Reply]) -> Iterator[Endpoint]:

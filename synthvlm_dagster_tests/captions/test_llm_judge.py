@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from synthvlm_dagster.captions.llm_judge import FAILURES_IN_A_ROW, LlmJudge, judge_cost, verdict
 from synthvlm_dagster.errors import EndpointError
@@ -129,6 +130,12 @@ def test_identity_is_model_and_prompt():
     assert len({here.identity, *others}) == 4
 
 
+@pytest.mark.parametrize("address", ["localhost:8000/v1", "", "file:///v1"])
+def test_an_address_that_is_none_is_refused(address):
+    with pytest.raises(ValidationError, match="http://localhost:8000/v1"):
+        rule(address)
+
+
 def test_cost():
     priced = rule("http://x", price_per_million_input_tokens=0.5, price_per_million_output_tokens=1.5)
     assert judge_cost(2_000_000, 1_000_000, priced) == 2.5
@@ -136,7 +143,13 @@ def test_cost():
 
 
 def test_no_more_requests_under_way_than_allowed():
-    with endpoint(says("yes", after_seconds=0.02)) as served:
+    together = threading.Barrier(5)
+
+    def answer_five(caption: str, times: int) -> Reply:
+        together.wait(timeout=30)
+        return says("yes")
+
+    with endpoint(answer_five) as served:
         assert judged(served, GOOD, concurrency=5)["value"].to_list() == [1.0] * 40
     assert served.most_at_once == 5
 
@@ -166,7 +179,7 @@ def test_retries_too_keep_to_the_rate():
 )
 def test_passing_faults_are_asked_again(fault):
     with endpoint(lambda caption, times: fault if times == 1 else honest(caption, times)) as served:
-        table = judged(served, ["good", "bad"], max_retries=2, timeout_seconds=0.5)
+        table = judged(served, ["good", "bad"], max_retries=2, timeout_seconds=1.0)
     assert table["value"].to_list() == [1.0, 0.0]
     assert served.asked == {"good": 2, "bad": 2}
 
@@ -220,7 +233,7 @@ def test_a_refused_key_stops_at_once(monkeypatch, status, key, hint):
     monkeypatch.setenv("MY_KEY", key)
     with endpoint(refuses(status)) as served, pytest.raises(EndpointError, match=f"{hint}.*MY_KEY"):
         judged(served, GOOD, api_key_variable="MY_KEY", concurrency=2, max_retries=5)
-    assert len(served.times) <= 4
+    assert len(served.times) <= 2
 
 
 def test_an_unknown_model_stops_at_once():
@@ -255,7 +268,7 @@ def test_many_failures_in_a_row_stop_and_nothing_answered_is_lost(fault):
         with pytest.raises(EndpointError, match=f"{FAILURES_IN_A_ROW} questions in a row.*(bad parameter|Perhaps)"):
             kept.extend(LlmJudge(rule(served.base_url, concurrency=1)).measure(asked_about(texts), print))
     assert pl.concat(kept)["value"].drop_nulls().len() == 30
-    assert 30 + FAILURES_IN_A_ROW <= len(served.times) <= 30 + FAILURES_IN_A_ROW + 1
+    assert len(served.times) == 30 + FAILURES_IN_A_ROW
 
 
 def test_failures_here_and_there_do_not_stop():
@@ -270,12 +283,14 @@ def test_failures_here_and_there_do_not_stop():
 def test_questions_wait_for_their_answers_to_be_stored():
     with endpoint(honest) as served:
         frames = LlmJudge(rule(served.base_url, concurrency=4)).measure(asked_about(GOOD), print)
-        stored = next(frames).height
-        time.sleep(0.3)
+        first = next(frames).height
+        served.wait_for_requests(4)
+        time.sleep(0.2)
         assert len(served.times) == 4
-        stored += next(frames).height
-        time.sleep(0.3)
-        assert len(served.times) <= 4 + stored
+        next(frames)
+        served.wait_for_requests(4 + first)
+        time.sleep(0.2)
+        assert len(served.times) == 4 + first
         frames.close()
     assert not judge_threads()
 
