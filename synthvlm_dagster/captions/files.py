@@ -56,6 +56,11 @@ class SourceFile:
 
     def open(self) -> BinaryIO:
         """Open for reading; a name that ends in .gz, .zst, .bz2 or .xz is decompressed."""
+        if self.compression == "zstd":
+            import pyarrow as pa
+
+            # Unlike zstandard's reader, which takes a cut file for a short one.
+            return pa.CompressedInputStream(pa.PythonFile(self.filesystem.open(self.path), mode="r"), "zstd")
         return OpenFile(self.filesystem, self.path, compression=self.compression).open()
 
 

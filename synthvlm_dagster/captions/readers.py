@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import polars as pl
-import zstandard
 
 from synthvlm_dagster.captions.files import SourceFile, find_files
 from synthvlm_dagster.captions.formats import READERS, FormatError, detect_format
@@ -113,7 +112,7 @@ def _read_file(file: SourceFile, source: CaptionSource) -> Iterator[pl.DataFrame
         raise CaptionSourceError(
             f"source {source.name}: {file.url}: {error}. Correct the file, or the source's format or columns"
         ) from error
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise CaptionSourceError(f"source {source.name}: {file.url}: cannot be read: {error}") from error
 
 

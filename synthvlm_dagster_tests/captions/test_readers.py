@@ -1,8 +1,10 @@
 """Each format in its exact layout, every kind of bad row, and the errors for what is no caption file."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 from pathlib import Path
 
@@ -46,19 +48,30 @@ COCO = {
         {"image_id": 190236, "id": 39, "caption": "An office cubicle.\n"},
     ],
 }
+SBU = {
+    "image_urls": ["http://static.flickr.com/1.jpg", "http://static.flickr.com/2.jpg"],
+    "user_ids": ["47889917@N08", "10054583@N00"],
+    "captions": ["Mountains along the way to Ettal.", "The boats at Leigh."],
+}
 PARTIPROMPTS = (
     "Prompt\tCategory\tChallenge\tNote\n"
     "bond\tAbstract\tBasic\tBiology-inspired concepts\n"
     'a logo for a club called "The Rumbury Wanderers"\tWorld Knowledge\tImagination\t\n'
 )
 CC3M = "a very typical bus station\thttp://example.org/1.jpg\nsierra looked stunning\thttp://example.org/2.jpg\n"
+CC12M = "http://example.org/1.jpg\ta bus station, <PERSON>\nhttp://example.org/2.jpg\tshe looked stunning\n"
 CSV = 'uid,caption,url,clip\r\n1,"a dog, running",http://e.org/1.jpg,0.31\r\n2,"he said ""hi""\nand left",,\r\n'
-JSONL = '{"text": "a dog", "url": "1.jpg", "similarity": 0.3}\n{"text": "a cat", "url": null, "similarity": "0.25"}\n'
+JSONL = (
+    '{"text": "a dog", "url": "img/1.jpg", "similarity": 0.3, "wm": 0.125, "unsafe": 1}\n'
+    '{"text": ["a cat", "a pet"], "url": null, "similarity": "0.25", "wm": null}\n'
+)
 TXT = "a dog\r\na cat\nlast line without an end"
 
 
 def read(path, **settings):
-    return read_captions([CaptionSource(name="source", path=str(path), **settings)])
+    """One source's rows, however bad."""
+    source = CaptionSource(**{"name": "source", "path": str(path), "max_bad_share": 1, **settings})
+    return pl.concat(read_captions([source]))
 
 
 def written(folder, name, content):
@@ -73,82 +86,122 @@ def parquet(frame):
     return buffer.getvalue()
 
 
-COYO = pl.DataFrame(
-    {
-        "id": [1, 2],
-        "url": ["http://e.org/1.jpg", None],
-        "text": ["a dog", "a cat"],
-        "clip_similarity_vitb32": [0.3125, None],
-    }
-)
 COLUMNS = {"text": "text", "image": "url", "clip_similarity": "similarity"}
+JSONL_COLUMNS = COLUMNS | {"watermark_score": "wm", "nsfw_score": "unsafe"}
+TABLE = pl.DataFrame({"text": ["a dog", "a cat"], "url": ["http://e.org/1.jpg", None], "similarity": [0.3125, None]})
 
+# Name, content, settings, and what is read: row, text, image (relative ones start at the file's folder), similarity,
+# watermark and nsfw score.
 FORMATS = {
     "llava": (
         "llava.json",
         json.dumps(LLAVA),
         {},
         [
-            (0, "select luxury furniture 3 - inch gel memory foam mattress topper", "00453/004539375.jpg", None),
-            (1, "Blue.", None, None),
-            (1, "Green.", None, None),
+            (0, "select luxury furniture 3 - inch gel memory foam mattress topper", "00453/004539375.jpg"),
+            (1, "Blue."),
+            (1, "Green."),
         ],
     ),
     "synthvlm": (
         "synthvlm.json",
         json.dumps(SYNTHVLM, indent=4),
         {},
-        [(0, "The bus is white and red.", None, None), (1, "The dog is brown.", None, None)],
+        [(0, "The bus is white and red."), (1, "The dog is brown.")],
     ),
     "coco": (
         "coco.json",
         json.dumps(COCO),
         {},
         [
-            (0, "A black Honda motorcycle parked in front of a garage.", "000000179765.jpg", None),
-            (1, "An office cubicle.\n", None, None),
+            (0, "A black Honda motorcycle parked in front of a garage.", "000000179765.jpg"),
+            (1, "An office cubicle.\n"),
+        ],
+    ),
+    "sbu": (
+        "sbu-captions-all.json",
+        json.dumps(SBU),
+        {},
+        [
+            (0, "Mountains along the way to Ettal.", "http://static.flickr.com/1.jpg"),
+            (1, "The boats at Leigh.", "http://static.flickr.com/2.jpg"),
         ],
     ),
     "partiprompts": (
         "partiprompts.tsv",
         PARTIPROMPTS,
         {},
-        [(0, "bond", None, None), (1, 'a logo for a club called "The Rumbury Wanderers"', None, None)],
+        [(0, "bond"), (1, 'a logo for a club called "The Rumbury Wanderers"')],
+    ),
+    "cc3m": (
+        "Train_GCC-training.tsv",
+        CC3M,
+        {},
+        [
+            (0, "a very typical bus station", "http://example.org/1.jpg"),
+            (1, "sierra looked stunning", "http://example.org/2.jpg"),
+        ],
+    ),
+    "cc12m": (
+        "cc12m.tsv",
+        CC12M,
+        {},
+        [
+            (0, "a bus station, <PERSON>", "http://example.org/1.jpg"),
+            (1, "she looked stunning", "http://example.org/2.jpg"),
+        ],
     ),
     "tsv": (
-        "cc3m.tsv",
+        "web.tsv",
         CC3M,
         {"header": False, "columns": {"text": "column_1", "image": "column_2"}},
         [
-            (0, "a very typical bus station", "http://example.org/1.jpg", None),
-            (1, "sierra looked stunning", "http://example.org/2.jpg", None),
+            (0, "a very typical bus station", "http://example.org/1.jpg"),
+            (1, "sierra looked stunning", "http://example.org/2.jpg"),
         ],
     ),
     "csv": (
         "table.csv",
         CSV,
         {"columns": {"image": "url", "clip_similarity": "clip"}},
-        [(0, "a dog, running", "http://e.org/1.jpg", 0.31), (1, 'he said "hi"\nand left', None, None)],
+        [(0, "a dog, running", "http://e.org/1.jpg", 0.31), (1, 'he said "hi"\nand left')],
     ),
     "jsonl": (
         "lines.jsonl",
         JSONL,
-        {"columns": COLUMNS},
-        [(0, "a dog", "1.jpg", 0.3), (1, "a cat", None, 0.25)],
+        {"columns": JSONL_COLUMNS},
+        [
+            (0, "a dog", "img/1.jpg", 0.3, 0.125, 1.0),
+            (1, "a cat", None, 0.25),
+            (1, "a pet", None, 0.25),
+        ],
     ),
     "txt": (
         "captions.txt",
         TXT,
         {},
-        [(0, "a dog", None, None), (1, "a cat", None, None), (2, "last line without an end", None, None)],
+        [(0, "a dog"), (1, "a cat"), (2, "last line without an end")],
     ),
     "parquet": (
-        "coyo.parquet",
-        parquet(COYO),
-        {"columns": COLUMNS | {"clip_similarity": "clip_similarity_vitb32"}},
-        [(0, "a dog", "http://e.org/1.jpg", 0.3125), (1, "a cat", None, None)],
+        "table.parquet",
+        parquet(TABLE),
+        {"columns": COLUMNS},
+        [(0, "a dog", "http://e.org/1.jpg", 0.3125), (1, "a cat")],
     ),
 }
+
+
+def facts(expected, folder):
+    """Whole rows of the last six columns of a format's example."""
+    rows = [(*row, *(None,) * (6 - len(row))) for row in expected]
+    return [
+        (place, text, f"{folder}/{uri}" if uri and "://" not in uri else uri, *scores)
+        for place, text, uri, *scores in rows
+    ]
+
+
+def texts(expected):
+    return [row[1] for row in expected]
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["named", "auto"])
@@ -158,29 +211,33 @@ def test_formats(tmp_path, layout, named):
     raw = read(written(tmp_path, name, content), format=layout if named else "auto", **settings)
     assert raw.schema == RAW_SCHEMA
     assert list(RAW_COLUMNS) == raw.columns
-    assert raw.select("source_row", "text", "image_uri", "clip_similarity").rows() == expected
+    columns = ("source_row", "text", "image_uri", "clip_similarity", "watermark_score", "nsfw_score")
+    assert raw.select(columns).rows() == facts(expected, tmp_path)
     assert raw["problem"].null_count() == raw.height
     assert set(raw.select("source", "source_file").rows()) == {("source", name)}
     assert raw["caption_id"].to_list() == [caption_id("source", text) for text in raw["text"]]
     assert raw["caption_id"].str.contains("^[0-9a-f]{16}$").all()
 
 
-@pytest.mark.parametrize("layout", ["llava", "synthvlm", "coco", "partiprompts", "tsv", "jsonl"])
+@pytest.mark.parametrize(
+    "layout", ["llava", "synthvlm", "coco", "sbu", "partiprompts", "cc3m", "cc12m", "tsv", "jsonl"]
+)
 def test_formats_are_told_apart_by_content_alone(tmp_path, layout):
     _, content, settings, expected = FORMATS[layout]
     raw = read(written(tmp_path, "captions", content), **settings)
-    assert raw["text"].to_list() == [text for _, text, _, _ in expected]
+    assert raw["text"].to_list() == texts(expected)
 
 
 @pytest.mark.parametrize("layout", FORMATS)
 @pytest.mark.parametrize(
-    ("extension", "compress"), [("gz", gzip.compress), ("zst", zstandard.compress)], ids=["gzip", "zstd"]
+    ("extension", "compress"),
+    [("gz", gzip.compress), ("zst", zstandard.compress), ("bz2", bz2.compress), ("xz", lzma.compress)],
 )
 def test_compressed_files(tmp_path, layout, extension, compress):
     name, content, settings, expected = FORMATS[layout]
     packed = compress(content if isinstance(content, bytes) else content.encode())
     raw = read(written(tmp_path, f"{name}.{extension}", packed), **settings)
-    assert raw["text"].to_list() == [text for _, text, _, _ in expected]
+    assert raw["text"].to_list() == texts(expected)
 
 
 @pytest.mark.parametrize("layout", FORMATS)
@@ -190,7 +247,7 @@ def test_files_on_another_filesystem(layout):
         f"/captions/{name}", content if isinstance(content, bytes) else content.encode()
     )
     raw = read(f"memory://captions/{name}", **settings)
-    assert raw["text"].to_list() == [text for _, text, _, _ in expected]
+    assert raw["text"].to_list() == texts(expected)
     assert set(raw["source_file"]) == {name}
 
 
@@ -220,7 +277,7 @@ def test_a_glob_on_another_filesystem():
 
 def test_sources_follow_each_other_in_the_recipes_order(tmp_path):
     file = written(tmp_path, "a.txt", "a dog")
-    raw = read_captions([CaptionSource(name=name, path=str(file)) for name in ("web", "coco")])
+    raw = pl.concat(read_captions([CaptionSource(name=name, path=str(file)) for name in ("web", "coco")]))
     assert raw["source"].to_list() == ["web", "coco"]
     assert raw["caption_id"].n_unique() == 2
 
@@ -242,7 +299,7 @@ def test_limit(tmp_path):
 def test_progress_is_told_per_file(tmp_path):
     told = []
     file = written(tmp_path, "a.txt", "a dog\na cat")
-    read_captions([CaptionSource(name="web", path=str(file))], on_progress=told.append)
+    assert len(list(read_captions([CaptionSource(name="web", path=str(file))], on_progress=told.append))) == 1
     assert told == ["source web: a.txt: 2 rows"]
 
 
@@ -252,7 +309,7 @@ BAD_VALUES = [
     (" \t\n", "is empty"),
     (7, "is a number, not a string"),
     (True, "is a boolean, not a string"),
-    (["a dog"], "is a list, not a string"),
+    ([["a dog"]], "is a list, not a string"),
     ({"en": "a dog"}, "is an object, not a string"),
     ("half a \ud83d pair", "is not valid UTF-8"),
 ]
@@ -277,7 +334,7 @@ def test_bad_values(tmp_path, layout, value, problem):
     raw = read(written(tmp_path, "file", text), format=layout, **columns)
     field = "the gpt value" if layout == "llava" else "caption"
     assert raw.select("source_row", "text", "image_uri", "problem").rows() == [
-        (0, None, "1.jpg", f"{field} {problem}"),
+        (0, None, f"{tmp_path}/1.jpg", f"{field} {problem}"),
         (1, "good", None, None),
     ]
     assert raw["caption_id"].is_unique().all()
@@ -353,12 +410,12 @@ def test_bad_lines_of_tsv(tmp_path):
     ]
     raw = read(written(tmp_path, "a.tsv", b"\n".join(lines)), columns={"image": "url"})
     assert raw.select("text", "image_uri", "problem").rows() == [
-        ("good", "1.jpg", None),
-        (None, "2.jpg", "caption is missing"),
+        ("good", f"{tmp_path}/1.jpg", None),
+        (None, f"{tmp_path}/2.jpg", "caption is missing"),
         (None, None, "the line has 3 fields, expected are 2"),
         (None, None, "the line is empty"),
-        (None, "4.jpg", "caption is empty"),
-        (None, "5.jpg", "caption is not valid UTF-8"),
+        (None, f"{tmp_path}/4.jpg", "caption is empty"),
+        (None, f"{tmp_path}/5.jpg", "caption is not valid UTF-8"),
         ("still good", None, None),
     ]
 
@@ -429,9 +486,38 @@ ERRORS = {
     "a glob without a match": ("*.json", None, {}, "no file matches"),
     "a folder": ("", None, {}, r"is a folder\. Name its files"),
     "no JSON": ("a.json", "[{", {"format": "synthvlm"}, "a.json: line 1, column 3 is not valid JSON"),
-    "a cut JSON": ("a.json", json.dumps(SYNTHVLM)[:-9], {}, "a.json: line 1, column .* is not valid JSON"),
+    "a cut JSON": ("a.json", json.dumps(SYNTHVLM)[:-9], {}, "line 1, column 86 .*: the file ends before its JSON does"),
+    "a cut COCO": ("a.json", json.dumps(COCO)[:-9], {}, "the file ends before its JSON does"),
+    "a cut SBU": ("a.json", json.dumps(SBU)[:-9], {}, "the file ends before its JSON does"),
+    "a number of JSON's foes": (
+        "a.json",
+        '[{"caption": "a"},\n {"caption": NaN}]',
+        {},
+        "line 2, column 14 .*'.*caption",
+    ),
+    "more than JSON": ("a.json", '[{"caption": "a"}] and more', {}, "line 1, column 20 is not valid JSON"),
+    "an empty JSON": ("a.json", " ", {"format": "llava"}, "a JSON list is expected .* found nothing"),
+    "other fields": ("a.json", '[{"caption": "a"}]', {"columns": {"image": "url"}}, "no column url; .*columns.image"),
     "an object for a list": ("a.json", "{}", {"format": "llava"}, "a JSON list is expected"),
-    "a list for an object": ("a.json", "[]", {"format": "coco"}, "list `annotations` is expected"),
+    "a list for an object": ("a.json", "[]", {"format": "coco"}, "JSON object is expected .* found a JSON list"),
+    "an object without annotations": ("a.json", '{"images": []}', {}, "list `annotations` is expected.* with images"),
+    "annotations that are no list": ("a.json", '{"annotations": {"id": 1}}', {}, "list `annotations` is expected"),
+    "no annotations": ("a.json", '{"annotations": []}', {}, "holds no captions"),
+    "annotations without captions": ("a.json", '{"annotations": [{"id": 1}]}', {}, "no item has the field caption"),
+    "SBU without urls": ("a.json", '{"captions": ["a dog"]}', {"format": "sbu"}, "list `image_urls` is expected"),
+    "SBU of fewer urls": (
+        "a.json",
+        '{"captions": ["a", "b", "c"], "image_urls": ["1.jpg"]}',
+        {},
+        "captions has 3 items and image_urls 1 ",
+    ),
+    "SBU of fewer captions": (
+        "a.json",
+        '{"image_urls": ["1.jpg", "2.jpg"], "captions": ["a"]}',
+        {},
+        "captions has 1 items and image_urls 2 ",
+    ),
+    "an empty SBU": ("a.json", '{"image_urls": [], "captions": []}', {}, "holds no captions"),
     "another list": ("a.json", json.dumps(SYNTHVLM), {"format": "llava"}, "no item has the field conversations"),
     "an unknown list": ("a.json", '[{"text": "a"}]', {}, "format is one of"),
     "an unknown file": ("a.bin", b"\x00\x01", {}, "format is one of"),
@@ -439,11 +525,16 @@ ERRORS = {
     "a wrong column of tsv": ("a.tsv", "a\tb", {"header": False}, "columns are column_1, column_2"),
     "a wrong image column": ("a.csv", "caption\na", {"columns": {"image": "url"}}, "columns.image"),
     "a wrong field": ("a.jsonl", '{"text": "a"}\n', {}, "no column caption; columns are text"),
-    "a wrong column of parquet": ("a.parquet", parquet(COYO), {}, "columns are id, url, text, clip_similarity_vitb32"),
+    "a wrong column of parquet": ("a.parquet", parquet(TABLE), {}, "columns are text, url, similarity"),
+    "too few column names": ("a.tsv", "a\tb", {"header": False, "column_names": ["text"]}, "columns are text"),
     "no PartiPrompts": ("a.tsv", "caption\na", {"format": "partiprompts"}, "no column Prompt; columns are caption"),
     "no parquet": ("a.parquet", "PAR1 and more text", {}, "a parquet file is expected"),
     "no gzip": ("a.txt.gz", "text", {}, "cannot be read"),
     "a cut gzip": ("a.txt.gz", gzip.compress(b"text" * 99)[:-9], {}, "cannot be read"),
+    "a cut bzip2": ("a.txt.bz2", bz2.compress(b"text" * 99)[:-9], {}, "cannot be read"),
+    "a cut xz": ("a.txt.xz", lzma.compress(b"text" * 99)[:-9], {}, "cannot be read"),
+    "no xz": ("a.txt.xz", "text", {}, "cannot be read"),
+    "a cut zstd": ("a.txt.zst", zstandard.compress(b"text" * 99)[:-9], {}, "cannot be read"),
     "no zstd": ("a.txt.zst", "text", {}, "cannot be read"),
     "an empty text": ("a.txt", "", {}, "holds no captions"),
     "an empty csv": ("a.csv", "", {}, "a first line of column names or values is expected"),
@@ -494,7 +585,7 @@ def test_the_source_version_follows_files_and_settings(tmp_path):
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real captions in ../shared/data/captions")
 def test_real_captions():
     names = {"coco": "coco*.json.gz", "partiprompts": "partiprompts.tsv", "synthvlm": "synthvlm_init_caption.json"}
-    raw = read_captions([CaptionSource(name=name, path=str(REAL / path)) for name, path in names.items()])
+    raw = pl.concat(read_captions([CaptionSource(name=name, path=str(REAL / path)) for name, path in names.items()]))
     assert dict(raw["source"].value_counts().iter_rows()) == {"coco": 25_014, "partiprompts": 1_632, "synthvlm": 4}
     assert raw["problem"].null_count() == raw.height
     assert raw.filter(source="coco")["image_uri"].null_count() == 0

@@ -46,7 +46,7 @@ def raw() -> pl.DataFrame:
         CaptionSource(name=f"world-{layout}", path=str(CAPTIONS_FOLDER / file), format=layout)
         for file, layout in zip(FILES, FORMATS, strict=True)
     ]
-    return read_captions(sources)
+    return pl.concat(read_captions(sources))
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from synthvlm_dagster.captions.formats.base import FormatError, Frames, Reader
 from synthvlm_dagster.captions.formats.detect import detect_format
 from synthvlm_dagster.captions.formats.huggingface import read_huggingface
-from synthvlm_dagster.captions.formats.json_lists import read_coco, read_llava, read_synthvlm
+from synthvlm_dagster.captions.formats.json_lists import read_coco, read_llava, read_sbu, read_synthvlm
 from synthvlm_dagster.captions.formats.lines import read_jsonl, read_txt
 from synthvlm_dagster.captions.formats.parquet import parquet_reader, read_parquet
 from synthvlm_dagster.captions.formats.tables import read_cc3m, read_cc12m, read_csv, read_partiprompts, read_tsv
@@ -16,6 +16,7 @@ READERS: dict[str, Reader] = {
     "llava": read_llava,
     "synthvlm": read_synthvlm,
     "coco": read_coco,
+    "sbu": read_sbu,
     "partiprompts": read_partiprompts,
     "cc3m": read_cc3m,
     "cc12m": read_cc12m,

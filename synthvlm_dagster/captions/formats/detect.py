@@ -37,28 +37,29 @@ def detect_format(file: SourceFile, source: CaptionSource) -> str | None:
         return "webdataset"
     if extension in ("jsonl", "ndjson"):
         return "jsonl"
+    first_line = start.partition(b"\n")[0].rstrip(b"\r")
+    if extension in ("tsv", "tab"):
+        return _of_tabs(first_line.split(b"\t"), source)
     if start.startswith(b"{"):
         return _of_object(start)
     if start.startswith(b"["):
         return _of_list(start, source)
-    first_line = start.partition(b"\n")[0].rstrip(b"\r")
-    if extension in ("tsv", "tab") or b"\t" in first_line:
-        return _of_tabs(first_line.split(b"\t"), source)
-    return None
+    return _of_tabs(first_line.split(b"\t"), source) if b"\t" in first_line else None
 
 
 def _of_object(start: bytes) -> str:
     """One object for the whole file, or one a line."""
     first_line, line_end, _ = start.partition(b"\n")
     try:
-        fields = [field.encode() for field in json.loads(first_line)]
-        whole = any(field in (b"annotations", *_SBU_FIELDS[:2]) for field in fields)
-    except ValueError:
-        match = _FIRST_FIELD.match(start)
-        fields, whole = [match[1]] if match else [], True
-    if line_end and not whole:
-        return "jsonl"
-    return "sbu" if any(field in _SBU_FIELDS for field in fields) else "coco"
+        item = json.loads(first_line)
+    except (ValueError, RecursionError):
+        first_field = _FIRST_FIELD.match(start)
+        return "sbu" if first_field and first_field[1] in _SBU_FIELDS else "coco"
+    if isinstance(item.get("annotations"), list):
+        return "coco"
+    if isinstance(item.get("image_urls"), list) and isinstance(item.get("captions"), list):
+        return "sbu"
+    return "jsonl" if line_end else "coco"
 
 
 def _of_list(start: bytes, source: CaptionSource) -> str | None:

@@ -1,17 +1,20 @@
-"""JSON files that hold a list of captions: LLaVA's, SynthVLM's, COCO's."""
+"""JSON files that hold their captions in lists: LLaVA's, SynthVLM's, COCO's, SBU's."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from itertools import chain, islice, zip_longest
 from typing import Any
 
 from synthvlm_dagster.captions.files import SourceFile
-from synthvlm_dagster.captions.formats.base import FormatError, Frames, shape
+from synthvlm_dagster.captions.formats.base import FormatError, Frames, require_columns, shape
+from synthvlm_dagster.captions.formats.json_stream import json_items, json_outline, json_start
 from synthvlm_dagster.captions.formats.objects import object_rows
-from synthvlm_dagster.captions.formats.text import text_stream
 from synthvlm_dagster.captions.rows import MISSING, Row, to_frames
 from synthvlm_dagster.recipe import CaptionSource, SourceColumns
+
+# Items looked at before a field that none of them has shows that the file is in another layout.
+_PEEKED = 1000
 
 
 def read_llava(file: SourceFile, _: CaptionSource) -> Frames:
@@ -19,33 +22,42 @@ def read_llava(file: SourceFile, _: CaptionSource) -> Frames:
 
     Every turn of `gpt` is a caption; an item may have no image.
     """
-    items = _list_of_objects(_json(file), "conversations", "llava")
-    return to_frames(_llava_rows(items), "the gpt value")
+    return to_frames(_llava_rows(_list_with(file, "conversations", "llava")), "the gpt value")
 
 
-def read_synthvlm(file: SourceFile, _: CaptionSource) -> Frames:
-    """The official SynthVLM input: a JSON list of `{id, caption}`."""
-    items = _list_of_objects(_json(file), "caption", "synthvlm")
-    return to_frames(object_rows(((item, None) for item in items), SourceColumns(image="image")), "caption")
+def read_synthvlm(file: SourceFile, source: CaptionSource) -> Frames:
+    """The official SynthVLM input: a JSON list of `{id, caption}`, or of objects with the fields that `columns` name."""
+    columns = source.columns or SourceColumns(image="image")
+    items = _list_with(file, columns.text, "synthvlm", source.columns)
+    return to_frames(object_rows(((item, None) for item in items), columns), columns.text)
 
 
 def read_coco(file: SourceFile, _: CaptionSource) -> Frames:
-    """COCO captions: a JSON object with `images: [{id, file_name}]` and `annotations: [{image_id, id, caption}]`."""
-    content = _json(file)
-    annotations = content.get("annotations") if isinstance(content, dict) else None
-    if not isinstance(annotations, list):
-        raise FormatError(f"a JSON object with a list `annotations` is expected (format coco), found {shape(content)}")
-    _list_of_objects(annotations, "caption", "coco")
-    images = content.get("images")
+    """COCO captions: a JSON object with `images: [{id, file_name}]` and `annotations: [{image_id, id, caption}]`.
+
+    The images' names are held in memory; the annotations, which may stand before them, are not.
+    """
+    _require_start(file, "{", "coco")
     names = {
-        image.get("id"): image.get("file_name")
-        for image in (images if isinstance(images, list) else [])
+        image["id"]: image.get("file_name")
+        for image in json_items(file, "images.item")
         if isinstance(image, dict) and isinstance(image.get("id"), int | str)
     }
-    return to_frames(_coco_rows(annotations, names), "caption")
+    annotations = _require_field(json_items(file, "annotations.item"), "caption", "coco")
+    first = next(annotations, None)
+    if first is None:
+        _require_lists(file, "coco", "annotations")
+        return
+    yield from to_frames(_coco_rows(chain([first], annotations), names), "caption")
 
 
-def _llava_rows(items: list[Any]) -> Iterator[Row]:
+def read_sbu(file: SourceFile, _: CaptionSource) -> Frames:
+    """SBU Captions: a JSON object with the parallel lists `image_urls` and `captions` (and `user_ids`)."""
+    _require_start(file, "{", "sbu")
+    return to_frames(_sbu_rows(file), "the caption")
+
+
+def _llava_rows(items: Iterator[Any]) -> Iterator[Row]:
     for number, item in enumerate(items):
         if not isinstance(item, dict):
             yield Row(number, problem="the item is not a JSON object")
@@ -61,7 +73,7 @@ def _llava_rows(items: list[Any]) -> Iterator[Row]:
             yield Row(number, value, item.get("image"))
 
 
-def _coco_rows(annotations: list[Any], names: dict[Any, Any]) -> Iterator[Row]:
+def _coco_rows(annotations: Iterator[Any], names: dict[Any, Any]) -> Iterator[Row]:
     for number, annotation in enumerate(annotations):
         if isinstance(annotation, dict):
             image_id = annotation.get("image_id")
@@ -71,19 +83,52 @@ def _coco_rows(annotations: list[Any], names: dict[Any, Any]) -> Iterator[Row]:
             yield Row(number, problem="the annotation is not a JSON object")
 
 
-def _list_of_objects(content: Any, field: str, layout: str) -> list[Any]:
-    if not isinstance(content, list):
-        raise FormatError(f"a JSON list is expected (format {layout}), found {shape(content)}")
-    if content and not any(isinstance(item, dict) and field in item for item in content):
-        raise FormatError(f"no item has the field {field} (format {layout}); the first is {shape(content[0])}")
-    return content
+def _sbu_rows(file: SourceFile) -> Iterator[Row]:
+    pairs = zip_longest(json_items(file, "captions.item"), json_items(file, "image_urls.item"), fillvalue=MISSING)
+    number = -1
+    for number, (caption, url) in enumerate(pairs):
+        if caption is MISSING or url is MISSING:
+            _require_lists(file, "sbu", "captions", "image_urls")
+            longer = number + 1 + sum(1 for _ in pairs)
+            captions, urls = (number, longer) if caption is MISSING else (longer, number)
+            raise FormatError(
+                f"captions has {captions:,} items and image_urls {urls:,} (format sbu): the lists must be parallel"
+            )
+        yield Row(number, caption, url)
+    if number < 0:
+        _require_lists(file, "sbu", "captions", "image_urls")
 
 
-def _json(file: SourceFile) -> Any:
-    try:
-        with file.open() as stream:
-            return json.loads(text_stream(stream, newline="\n").read())
-    except json.JSONDecodeError as error:
-        raise FormatError(f"line {error.lineno}, column {error.colno} is not valid JSON: {error.msg}") from error
-    except RecursionError as error:
-        raise FormatError("the JSON is nested too deeply") from error
+def _list_with(file: SourceFile, field: str, layout: str, columns: SourceColumns | None = None) -> Iterator[Any]:
+    """The items of a file that is a list, of which some have the field, and the columns that the source names."""
+    _require_start(file, "[", layout)
+    return _require_field(json_items(file, "item"), field, layout, columns)
+
+
+def _require_field(
+    items: Iterator[Any], field: str, layout: str, columns: SourceColumns | None = None
+) -> Iterator[Any]:
+    peeked = list(islice(items, _PEEKED))
+    objects = [item for item in peeked if isinstance(item, dict)]
+    if columns and objects:
+        require_columns(columns, sorted({name for item in objects for name in item}))
+    if peeked and not any(field in item for item in objects):
+        raise FormatError(f"no item has the field {field} (format {layout}); the first is {shape(peeked[0])}")
+    return chain(peeked, items)
+
+
+def _require_start(file: SourceFile, sign: str, layout: str) -> None:
+    """Tell a list from an object before a large file is read in vain."""
+    found = json_start(file)
+    if found != sign:
+        kinds = {"[": "a JSON list", "{": "a JSON object"}
+        raise FormatError(f"{kinds[sign]} is expected (format {layout}), found {kinds.get(found, found or 'nothing')}")
+
+
+def _require_lists(file: SourceFile, layout: str, *fields: str) -> None:
+    outline = json_outline(file)
+    for field in fields:
+        if outline.get(field) != "start_array":
+            raise FormatError(
+                f"a JSON object with a list `{field}` is expected (format {layout}), found {shape(outline)}"
+            )
