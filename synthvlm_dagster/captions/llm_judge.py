@@ -303,7 +303,7 @@ def _read(key: str, completion: object) -> _Answer:
 
 
 def _frame(answers: list[_Answer]) -> pl.DataFrame:
-    schema = pl.Schema({"key": pl.String, "value": pl.Float64, "problem": pl.String, **LlmJudge.extras})
+    schema = pl.Schema({"key": pl.String(), "value": pl.Float64(), "problem": pl.String(), **LlmJudge.extras})
     return pl.DataFrame([{column: getattr(answer, column) for column in schema} for answer in answers], schema=schema)
 
 
