@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from PIL import Image
 
 from synthvlm_dagster.captions.image_text_pairs import measure_pairs
 from synthvlm_dagster.devices import usable_device
@@ -120,7 +121,7 @@ class _MatchingHead:
         self._processor = processor
 
     def prepare(self, image: np.ndarray) -> torch.Tensor:
-        return self._processor.image_processor(images=[image], return_tensors="pt")["pixel_values"][0]
+        return self._processor.image_processor(images=[Image.fromarray(image)], return_tensors="pt")["pixel_values"][0]
 
     def score(self, images: Sequence[torch.Tensor], texts: Sequence[str], image_of_text: Sequence[int]) -> np.ndarray:
         import torch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +10,7 @@ import polars as pl
 
 from synthvlm_dagster.captions.original_images import Opened, OriginalImages
 from synthvlm_dagster.errors import ImageError
+from synthvlm_dagster.progress import Progress
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 VALUES_SCHEMA = pl.Schema({"key": pl.String, "value": pl.Float64, "problem": pl.String})
 """Columns of the frames that a measure without extras yields."""
 
-_SECONDS_BETWEEN_REPORTS = 5.0
 _NOT_FINITE = "the model gives no finite value; try another dtype"
 
 
@@ -54,7 +53,7 @@ def measure_pairs(
         captions: key, text and image_uri (null: the caption has no image).
         load: loads the model; called only when a caption has an image.
         batch_size: captions measured together.
-        on_progress: told done, total, failed and rate every few seconds.
+        on_progress: told done, total and rate every few seconds.
 
     Yields:
         Frames of `VALUES_SCHEMA`; a caption whose image cannot be opened has a problem in place of a value.
@@ -67,17 +66,12 @@ def measure_pairs(
     if pairs.is_empty():
         return
     model = load()
-    started = reported = time.monotonic()
-    done = failed = 0
+    progress = Progress("captions measured against their images", on_progress, pairs.height)
+    done = 0
     for opened in OriginalImages().open_all(pairs, model.prepare, batch_size):
-        measured = _measure(opened, model)
-        yield measured
-        done += measured.height
-        failed += measured["value"].null_count()
-        if done == pairs.height or time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
-            reported = time.monotonic()
-            rate = done / (reported - started)
-            on_progress(f"{done} of {pairs.height} captions with an image, {failed} failed, {rate:.1f} captions/s")
+        yield _measure(opened, model)
+        done += opened.captions.height
+        progress.report(done)
 
 
 def _measure(opened: Opened[torch.Tensor], model: PairModel) -> pl.DataFrame:

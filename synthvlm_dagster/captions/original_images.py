@@ -138,7 +138,7 @@ class _Archive:
         self._scheme = scheme
         self._url = url
         self._filesystem: fsspec.AbstractFileSystem | None = None
-        self._failure: Exception | None = None
+        self._failure: str | None = None
         self._one_at_a_time = threading.Lock()
 
     def read(self, member: str) -> bytes:
@@ -146,14 +146,13 @@ class _Archive:
             return _up_to_limit(stream)
 
     def _opened(self) -> fsspec.AbstractFileSystem:
-        if self._failure:
-            raise self._failure
-        if self._filesystem is None:
+        if self._failure is None and self._filesystem is None:
             try:
                 self._filesystem = fsspec.filesystem(self._scheme, fo=self._url)
             except Exception as error:  # kept, so that an archive of thousands is not tried thousands of times
-                self._failure = OSError(f"its archive {self._url} cannot be opened: {_reason(error)}")
-                raise self._failure from error
+                self._failure = f"its archive {self._url} cannot be opened: {_reason(error)}"
+        if self._filesystem is None:
+            raise OSError(self._failure)
         return self._filesystem
 
 

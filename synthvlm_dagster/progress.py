@@ -1,0 +1,31 @@
+"""Say every few seconds how far a long loop has come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+SECONDS_BETWEEN_REPORTS = 5.0
+
+
+class Progress:
+    """Reports done, total and rate of a loop, at most once in `SECONDS_BETWEEN_REPORTS`."""
+
+    def __init__(self, what: str, on_progress: Callable[[str], None], total: int | None = None) -> None:
+        """
+        Args:
+            what: what is counted, with its verb, e.g. `captions measured`.
+            on_progress: called with one line.
+            total: how many there are, when it is known.
+        """
+        self._what = what
+        self._on_progress = on_progress
+        self._of = "" if total is None else f" of {total:,}"
+        self._started = self._reported = time.monotonic()
+
+    def report(self, done: int) -> None:
+        """Say that so many are done, unless the last report is too fresh."""
+        now = time.monotonic()
+        if now - self._reported >= SECONDS_BETWEEN_REPORTS:
+            self._reported = now
+            self._on_progress(f"{done:,}{self._of} {self._what}, {done / (now - self._started):,.0f} per second")
