@@ -52,8 +52,9 @@ class CaptionSource(Section):
 
     name: str = Field(description="Short name; part of every caption's identity.", pattern=r"^[a-z0-9][a-z0-9._-]*$")
     path: Location = Field(
-        description="File, glob or any fsspec URL; `package://module/path` for files inside an installed package. "
-        "Relative paths start at the recipe's folder. `.gz`, `.zst`, `.bz2` and `.xz` files are decompressed."
+        description="File, glob or any fsspec URL, for huggingface also a dataset's folder; `package://module/path` "
+        "for files inside an installed package. Relative paths start at the recipe's folder. `.gz`, `.zst`, `.bz2` and "
+        "`.xz` files are decompressed."
     )
     format: CaptionFormat = Field(
         "auto", description="Layout of the files; `auto` looks at the file name and its first bytes."

@@ -109,13 +109,13 @@ def _rows(numbers: pa.Array, arrays: dict[str, pa.Array], field: str) -> pl.Data
     columns = {name: _numbers(arrays[name]) for name in _NUMBER_COLUMNS if name in arrays}
     if "image" in arrays:
         columns["image_uri"] = _uris(arrays["image"])
-    given = pl.DataFrame({"source_row": pl.from_arrow(numbers), **columns}).hstack(_texts(arrays["text"], field))
+    given = pl.DataFrame({"source_row": pl.Series(values=numbers), **columns}).hstack(_texts(arrays["text"], field))
     absent = [pl.lit(None, dtype).alias(name) for name, dtype in ROW_SCHEMA.items() if name not in given.columns]
     return given.with_columns(absent).select(ROW_SCHEMA.names())
 
 
 def _bad_rows(numbers: pa.Array, problem: str) -> pl.DataFrame:
-    rows = pl.DataFrame({"source_row": pl.from_arrow(numbers)}, schema={"source_row": pl.Int64})
+    rows = pl.DataFrame({"source_row": pl.Series(values=numbers)}, schema={"source_row": pl.Int64})
     empty = [pl.lit(None, dtype).alias(name) for name, dtype in ROW_SCHEMA.items() if name != "source_row"]
     return rows.with_columns(empty).with_columns(problem=pl.lit(problem)).select(ROW_SCHEMA.names())
 
@@ -123,10 +123,11 @@ def _bad_rows(numbers: pa.Array, problem: str) -> pl.DataFrame:
 def _texts(values: pa.Array, field: str) -> pl.DataFrame:
     """The columns text and problem: exactly one of them is null in every row."""
     if not _is_text(values.type):
-        text = pl.lit(None, pl.String)
-        problem = pl.when("is_null").then(pl.lit(f"{field} is null"))
-        problem = problem.otherwise(pl.lit(f"{field} is {_kind(values.type)}, not a string"))
-        return pl.DataFrame({"is_null": pl.from_arrow(values.is_null())}).select(text=text, problem=problem)
+        no_string = pl.lit(f"{field} is {_kind(values.type)}, not a string")
+        return pl.DataFrame({"is_null": pl.Series(values=values.is_null())}).select(
+            text=pl.lit(None, pl.String),
+            problem=pl.when("is_null").then(pl.lit(f"{field} is null")).otherwise(no_string),
+        )
     texts, undecodable = _decoded(values)
     problem = (
         pl.when("undecodable")
@@ -146,9 +147,9 @@ def _numbers(values: pa.Array) -> pl.Series:
     if _is_text(kind):
         numbers = _decoded(values)[0].str.strip_chars().cast(pl.Float64, strict=False)
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        numbers = pl.from_arrow(values.cast(pa.float64(), safe=False))
+        numbers = pl.Series(values=values.cast(pa.float64(), safe=False))
     else:
-        return pl.Series(pl.repeat(None, len(values), dtype=pl.Float64, eager=True))
+        return pl.repeat(None, len(values), dtype=pl.Float64, eager=True)
     return numbers.to_frame("n").select(pl.when(pl.col("n").is_finite()).then("n")).to_series()
 
 
@@ -164,12 +165,12 @@ def _decoded(values: pa.Array) -> tuple[pl.Series, pl.Series]:
     """The texts, null where they are not valid UTF-8, and whether that is the reason: parquet does not promise it."""
     try:
         values.validate(full=True)
-        texts = pl.from_arrow(values.cast(pa.large_string()))
+        texts = pl.Series(values=values.cast(pa.large_string()))
         return texts, pl.repeat(False, len(texts), dtype=pl.Boolean, eager=True)
     except pa.ArrowInvalid:
         decoded = [_text_or_none(value) for value in values.cast(pa.large_binary()).to_pylist()]
     texts = pl.Series(decoded, dtype=pl.String)
-    return texts, texts.is_null() & pl.from_arrow(values.is_valid())
+    return texts, texts.is_null() & pl.Series(values=values.is_valid())
 
 
 def _text_or_none(value: bytes | None) -> str | None:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from synthvlm_dagster.captions.files import SourceFile
@@ -55,7 +56,12 @@ def _read(file: SourceFile, source: CaptionSource, table: WebTable | None) -> Fr
         selection = select_columns(table, source, schema.names)
         # Of an image the bytes stay unread.
         leaves = [f"{name}.path" if is_image(schema.field(name).type) else name for name in selection.names]
-        yield from read_batches(parquet.iter_batches(_BATCH_ROWS, columns=leaves), selection)
+        # What is read ahead of a row group is held until the next one is asked for by itself.
+        batches = chain.from_iterable(
+            parquet.iter_batches(_BATCH_ROWS, row_groups=[group], columns=leaves)
+            for group in range(parquet.num_row_groups)
+        )
+        yield from read_batches(batches, selection)
 
 
 @contextmanager
@@ -68,7 +74,6 @@ def _opened(file: SourceFile) -> Iterator[ParquetFile]:
             # Parquet is read from its end, which a stream that decompresses as it goes cannot reach.
             shutil.copyfileobj(stream, unpacked)
         try:
-            # Without a buffer a whole column of a row group is held at once.
-            yield pq.ParquetFile(unpacked if file.compression else stream, buffer_size=1 << 20)
+            yield pq.ParquetFile(unpacked if file.compression else stream, pre_buffer=True)
         except pa.ArrowException as error:
             raise FormatError(f"a parquet file is expected: {error}") from error

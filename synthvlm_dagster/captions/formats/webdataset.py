@@ -56,10 +56,9 @@ class _Header(tarfile.TarInfo):
     def fromtarfile(cls, archive: tarfile.TarFile) -> _Header:
         try:
             return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:
-            raise
         except tarfile.HeaderError as error:
-            if archive.offset == 0:
+            # At the start tarfile says itself that this is no tar; a block of zeros is the end.
+            if archive.offset == 0 or isinstance(error, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
                 raise
             raise tarfile.ReadError(f"it breaks off or is damaged at byte {archive.offset:,} ({error})") from error
 
@@ -76,7 +75,7 @@ def _samples(archive: tarfile.TarFile) -> Iterator[_Sample]:
     sample = _Sample("")
     while member := archive.next():
         # The archive would keep every header it has read.
-        archive.members = []
+        archive.members = []  # type: ignore[attr-defined]
         name = _NAME.fullmatch(member.name)
         if not (name and member.isfile()):
             continue
