@@ -226,14 +226,14 @@ def test_a_list_of_captions_gives_a_row_for_each(tmp_path, kind):
         (0, "a dog", 0.5, 0.0, None),
         (0, None, 0.25, 0.0, "caption is null"),
         (0, None, 0.125, 0.0, "caption is empty"),
-        (1, None, None, None, "caption is an empty list"),
-        (2, None, None, None, "caption is null"),
+        (1, None, None, 0.1, "caption is an empty list"),
+        (2, None, None, 0.2, "caption is null"),
         (3, "a cat", None, 0.3, None),
         (3, "a mouse", None, 0.3, None),
         (4, "a bird", 0.375, 0.4, None),
         (5, "a cow", None, 0.5, None),
     ]
-    assert raw.drop_nulls("text")["image_uri"].to_list() == [f"/images/{row}.jpg" for row in (0, 3, 3, 4, 5)]
+    assert raw["image_uri"].to_list() == [f"/images/{row}.jpg" for row in raw["source_row"]]
 
 
 def test_bad_texts(tmp_path):

@@ -65,10 +65,12 @@ def _frame(batch: pa.RecordBatch, first: int, selection: Selection) -> pl.DataFr
     if not _is_list(lists.type):
         return _rows(numbers, arrays, columns.text)
     items = _rows(*_items(numbers, arrays), columns.text)
-    lengths = pc.list_value_length(lists)
-    without = {"null": pc.is_null(lengths), "an empty list": pc.fill_null(pc.equal(lengths, 0), False)}
-    bad = [_bad_rows(numbers.filter(which), f"{columns.text} is {what}") for what, which in without.items()]
-    return pl.concat([items, *bad]).sort("source_row", maintain_order=True)
+    is_empty = pc.fill_null(pc.equal(pc.list_value_length(lists), 0), True)
+    without = {field: array.filter(is_empty) for field, array in arrays.items()}
+    why = pl.Series(values=without["text"].is_null()).replace_strict({True: "null", False: "an empty list"})
+    without["text"] = pa.nulls(len(why))
+    bad = _rows(numbers.filter(is_empty), without, columns.text).with_columns(problem=f"{columns.text} is " + why)
+    return pl.concat([items, bad]).sort("source_row", maintain_order=True)
 
 
 def _items(numbers: pa.Array, arrays: dict[str, pa.Array]) -> tuple[pa.Array, dict[str, pa.Array]]:
@@ -112,12 +114,6 @@ def _rows(numbers: pa.Array, arrays: dict[str, pa.Array], field: str) -> pl.Data
     given = pl.DataFrame({"source_row": pl.Series(values=numbers), **columns}).hstack(_texts(arrays["text"], field))
     absent = [pl.lit(None, dtype).alias(name) for name, dtype in ROW_SCHEMA.items() if name not in given.columns]
     return given.with_columns(absent).select(ROW_SCHEMA.names())
-
-
-def _bad_rows(numbers: pa.Array, problem: str) -> pl.DataFrame:
-    rows = pl.DataFrame({"source_row": pl.Series(values=numbers)}, schema={"source_row": pl.Int64})
-    empty = [pl.lit(None, dtype).alias(name) for name, dtype in ROW_SCHEMA.items() if name != "source_row"]
-    return rows.with_columns(empty).with_columns(problem=pl.lit(problem)).select(ROW_SCHEMA.names())
 
 
 def _texts(values: pa.Array, field: str) -> pl.DataFrame:
