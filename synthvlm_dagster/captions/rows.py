@@ -26,6 +26,8 @@ UNREADABLE = "\ufdd0"
 """Stands in a text for what is no Unicode; a code point that Unicode reserves for such internal uses."""
 
 _BATCH = 50_000
+# Rows turned into columns at a time: too few to call the garbage collector, which otherwise takes most of the time.
+_FEW = 500
 
 
 class Row(NamedTuple):
@@ -68,20 +70,35 @@ def to_frames(rows: Iterable[Row], field: str) -> Iterator[pl.DataFrame]:
         field: the field that holds the caption, as problems name it.
     """
     iterator = iter(rows)
-    while batch := list(islice(iterator, _BATCH)):
-        places, texts, images, *scores, problems = zip(*batch, strict=True)
-        problems = [problem or text_problem(text, field) for problem, text in zip(problems, texts, strict=True)]
-        yield pl.DataFrame(
-            [
-                places,
-                [text if problem is None else None for text, problem in zip(texts, problems, strict=True)],
-                [image if image is None else _string(image) for image in images],
-                *([value if value is None else _number(value) for value in values] for values in scores),
-                problems,
-            ],
-            schema=ROW_SCHEMA,
-            orient="col",
-        )
+    columns = _empty_columns()
+    while few := list(islice(iterator, _FEW)):
+        for column, values in zip(columns, zip(*few, strict=True), strict=True):
+            column.extend(values)
+        if len(columns[0]) >= _BATCH:
+            yield _frame(columns, field)
+            columns = _empty_columns()
+    if columns[0]:
+        yield _frame(columns, field)
+
+
+def _empty_columns() -> list[list[Any]]:
+    return [[] for _ in Row._fields]
+
+
+def _frame(columns: list[list[Any]], field: str) -> pl.DataFrame:
+    places, texts, images, *scores, problems = columns
+    problems = [problem or text_problem(text, field) for problem, text in zip(problems, texts, strict=True)]
+    return pl.DataFrame(
+        [
+            places,
+            [text if problem is None else None for text, problem in zip(texts, problems, strict=True)],
+            [image if image is None else _string(image) for image in images],
+            *([value if value is None else _number(value) for value in values] for values in scores),
+            problems,
+        ],
+        schema=ROW_SCHEMA,
+        orient="col",
+    )
 
 
 def text_problem(value: Any, field: str) -> str | None:

@@ -26,7 +26,7 @@ def read_llava(file: SourceFile, _: CaptionSource) -> Frames:
 
 
 def read_synthvlm(file: SourceFile, source: CaptionSource) -> Frames:
-    """The official SynthVLM input: a JSON list of `{id, caption}`, or of objects with the fields that `columns` name."""
+    """The official SynthVLM input: a JSON list of `{id, caption}`, or of objects with the fields of `columns`."""
     columns = source.columns or SourceColumns(image="image")
     items = _list_with(file, columns.text, "synthvlm", source.columns)
     return to_frames(object_rows(((item, None) for item in items), columns), columns.text)
