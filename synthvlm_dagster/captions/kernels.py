@@ -25,7 +25,7 @@ _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
 # Enough that the n-grams of a caption seldom meet by chance, few enough to stay in a core's cache.
 _MARKS = 1 << 15
-_MARK_SHIFT = np.uint64(64 - 15)
+_MARK_SHIFT = np.uint64(64 - _MARKS.bit_length() + 1)
 
 
 def _compiled(function: _Function) -> _Function:
