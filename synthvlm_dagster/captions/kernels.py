@@ -1,6 +1,7 @@
 """Compiled loops that measure captions straight on the bytes of an Arrow string column.
 
-All of them are in this one file: numba's cache notices that a kernel has changed by the file it is written in.
+All of them are in this one file: numba's cache notices that a kernel has changed by the file it is written in. The
+flags of `character_classes` are compiled in too; whoever changes their values must change this file with them.
 """
 
 from __future__ import annotations
