@@ -77,5 +77,7 @@ def _of_tabs(fields: list[bytes], source: CaptionSource) -> str:
         return "partiprompts" if b"Prompt" in fields and source.header and known else "tsv"
     if b"Prompt" in fields:
         return "partiprompts"
-    urls = [bool(_URL.fullmatch(field.strip())) for field in fields]
-    return {(False, True): "cc3m", (True, False): "cc12m"}.get(tuple(urls), "tsv")
+    urls = [_URL.fullmatch(field.strip()) is not None for field in fields]
+    if urls == [False, True]:
+        return "cc3m"
+    return "cc12m" if urls == [True, False] else "tsv"

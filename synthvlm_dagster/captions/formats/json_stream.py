@@ -144,7 +144,8 @@ def _located(error: Exception, file: SourceFile, bad_block: int) -> FormatError:
     valid = block[: _valid_bytes(parser, block)]
     line, column = _place_after(valid, line, column)
     after = (before + valid)[-_CONTEXT:].decode(errors="ignore")
-    return FormatError(f"line {line}, column {column} is not valid JSON: {_reason(error)}, after {after!r}")
+    reason = _reason(error) if block else "the file ends before its JSON does"
+    return FormatError(f"line {line}, column {column} is not valid JSON: {reason}, after {after!r}")
 
 
 def _valid_bytes(parser: Any, block: bytes) -> int:
@@ -164,8 +165,7 @@ def _place_after(block: bytes, line: int, column: int) -> tuple[int, int]:
 
 
 def _reason(error: Exception) -> str:
-    reason = error.args[0] if error.args else ""
+    """The first of ijson's lines, of which the others show the place."""
+    reason = error.args[0] if error.args else type(error).__name__
     text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-    if "premature EOF" in text or "Incomplete" in text:
-        return "the file ends before its JSON does"
     return text.partition("\n")[0].rstrip(".")

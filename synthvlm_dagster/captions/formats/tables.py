@@ -9,7 +9,7 @@ from typing import Any
 
 from synthvlm_dagster.captions.files import SourceFile
 from synthvlm_dagster.captions.formats.base import FormatError, Frames, require_columns
-from synthvlm_dagster.captions.formats.text import lines, text_stream
+from synthvlm_dagster.captions.formats.text import lines, whole_lines
 from synthvlm_dagster.captions.rows import MISSING, Row, to_frames
 from synthvlm_dagster.recipe import CaptionSource, SourceColumns
 
@@ -21,7 +21,7 @@ def read_csv(file: SourceFile, source: CaptionSource) -> Frames:
     """Comma-separated values, quoted as in RFC 4180, with or without a line of column names."""
     with file.open() as stream:
         # In strict mode a stray quote costs its own record; otherwise it swallows the lines up to the next quote.
-        records = _csv_records(csv.reader(text_stream(stream, newline=""), strict=True))
+        records = _csv_records(csv.reader(whole_lines(stream, newline=""), strict=True))
         yield from _table(records, source)
 
 
@@ -69,12 +69,12 @@ def _csv_records(reader: Any) -> Iterator[list[str] | str]:
 def _table(records: Iterator[list[str] | str], source: CaptionSource) -> Frames:
     columns = source.columns or SourceColumns()
     first = next(records, None)
-    if not isinstance(first, list):
+    names = [] if source.header else list(source.column_names or ())
+    if first is None or not (names or isinstance(first, list)):
         raise FormatError(f"a first line of column names or values is expected, found {first or 'an empty file'}")
-    names = first
     if not source.header:
-        names = list(source.column_names or (f"column_{number}" for number in range(1, len(first) + 1)))
         records = chain([first], records)
+    names = names or (list(first) if source.header else [f"column_{number + 1}" for number in range(len(first))])
     require_columns(columns, names)
     places = [names.index(name) if name else None for name in columns.model_dump().values()]
     return to_frames((_record_row(*item, places, len(names)) for item in enumerate(records)), columns.text)
@@ -88,7 +88,8 @@ def _record_row(number: int, record: list[str] | str, places: list[int | None], 
     if len(record) > width:
         return Row(number, problem=f"the line has {len(record)} fields, expected are {width}")
     found = len(record)
-    return Row(number, *[None if at is None else record[at] if at < found else MISSING for at in places])
+    values: list[Any] = [None if at is None else record[at] if at < found else MISSING for at in places]
+    return Row(number, *values)
 
 
 def _unquoted(field: str) -> str:

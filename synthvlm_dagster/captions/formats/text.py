@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from functools import partial
 from typing import BinaryIO
+
+from synthvlm_dagster.captions.formats.base import FormatError
 
 UNDECODABLE = "surrogateescape"
 """Codec error handler: each undecodable byte becomes a lone surrogate, which marks the one row that holds it."""
 
+_LONGEST_LINE = 1 << 24
 
-def text_stream(stream: BinaryIO, newline: str) -> io.TextIOWrapper:
-    """Decode without ever failing, and without a byte order mark; `newline` as for `open`."""
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", errors=UNDECODABLE, newline=newline)
+
+def whole_lines(stream: BinaryIO, newline: str) -> Iterator[str]:
+    """The lines with their ends, decoded without ever failing, and without a byte order mark.
+
+    Args:
+        stream: bytes of a text file.
+        newline: where lines end, as for `open`.
+
+    Raises:
+        FormatError: a line is so long that the file can be no list of lines.
+    """
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors=UNDECODABLE, newline=newline)
+    for number, line in enumerate(iter(partial(text.readline, _LONGEST_LINE), "")):
+        if len(line) == _LONGEST_LINE:
+            raise FormatError(f"line {number + 1} is longer than {_LONGEST_LINE:,} characters")
+        yield line
 
 
 def lines(stream: BinaryIO) -> Iterator[str]:
-    r"""The lines, which end in \n or \r\n, without their ends."""
-    return (line.removesuffix("\n").removesuffix("\r") for line in text_stream(stream, newline="\n"))
+    r"""The lines, which end in \n or \r\n, without their ends; errors as `whole_lines`."""
+    return (line.removesuffix("\n").removesuffix("\r") for line in whole_lines(stream, newline="\n"))
