@@ -65,8 +65,8 @@ class CaptionSource(Section):
     )
     columns: SourceColumns | None = Field(
         None,
-        description="Columns of csv, tsv, jsonl, parquet, webdataset and huggingface sources, fields of a synthvlm list; "
-        "null: those of the format, or `caption`.",
+        description="Columns of csv, tsv, jsonl, parquet, webdataset and huggingface sources, fields of a synthvlm "
+        "list; null: those of the format, or `caption`.",
     )
     image_root: Location | None = Field(
         None, description="Folder or URL that the images' relative paths start from; null: the caption file's folder."
