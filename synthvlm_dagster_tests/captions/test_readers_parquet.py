@@ -368,7 +368,9 @@ def test_a_cut_parquet(tmp_path):
         read(path)
 
 
-TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\ufdd0") | st.sampled_from(" \x1c\x85\u3000"), max_size=4)
+TEXTS = st.text(
+    st.characters(codec="utf-8", exclude_characters="\ufdd0") | st.sampled_from(" \x1c\x85\u3000"), max_size=4
+)
 VALUES = st.lists(st.tuples(TEXTS | st.none(), TEXTS | st.none(), st.floats() | st.none()), min_size=1, max_size=20)
 
 
