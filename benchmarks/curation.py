@@ -27,7 +27,7 @@ import polars as pl
 from synthvlm_dagster.captions.readers import read_captions
 from synthvlm_dagster.recipe import CaptionSource, Curation
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 SHARED = HERE.parents[1] / "shared" / "data"
 DATA_JUICER_ENVIRONMENT = HERE.parent / "build" / "data-juicer"
 DATA_JUICER_PACKAGES = ("py-data-juicer>=1.6,<1.7", "aiohttp", "pip")

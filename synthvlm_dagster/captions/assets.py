@@ -6,16 +6,24 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from synthvlm_dagster.captions.curate import CURATION_COLUMNS, curate_captions
-from synthvlm_dagster.captions.readers import RAW_COLUMNS, read_captions, source_version
+from synthvlm_dagster.captions.costly import measurement_stores
+from synthvlm_dagster.captions.curate import CURATION_COLUMNS, Curator
+from synthvlm_dagster.captions.llm_judge import judge_cost
+from synthvlm_dagster.captions.markdown import shortened
+from synthvlm_dagster.captions.readers import RAW_COLUMNS, RAW_SCHEMA, read_captions, source_version
 from synthvlm_dagster.captions.summaries import (
+    borderline_markdown,
+    measurements_markdown,
+    most_rejected_markdown,
     problems_by_source,
+    rejections_by_rule,
     rejections_markdown,
-    shortened,
     sources_markdown,
     statistics_markdown,
+    text_forms_markdown,
 )
 from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
+from synthvlm_dagster.captions.text_forms import write_kept_by_text
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.metadata import table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
@@ -29,7 +37,7 @@ _DESCRIPTIONS = {**RAW_COLUMNS, **CURATION_COLUMNS}
     group_name="captions",
     kinds={"polars", "parquet"},
     owners=["team:data"],
-    code_version=f"1-{fingerprint(*active_recipe().sources)}",
+    code_version=f"2-{fingerprint(*active_recipe().sources)}",
 )
 def raw_captions(
     context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
@@ -39,15 +47,17 @@ def raw_captions(
     One row is one caption, or one row of a file that holds no usable caption, with the reason.
     """
     version = source_version(recipe.sources)
-    raw = read_captions(recipe.sources, on_progress=context.log.info)
-    storage.write_table(RAW, raw)
+    with storage.table_writer(RAW, RAW_SCHEMA) as write:
+        for part in read_captions(recipe.sources, on_progress=context.log.info):
+            write(part)
+    raw = storage.scan(RAW)
     by_source = problems_by_source(raw)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(storage.version(RAW)),
         metadata={
             **_table(storage, RAW, raw),
             "source_version": version,
-            "sources": dg.MetadataValue.md(sources_markdown(raw)),
+            "sources": dg.MetadataValue.md(sources_markdown(by_source)),
             "unreadable_rows": int(by_source["unreadable"].sum()),
             "preview": _preview(raw, "source", "source_file", "source_row", "text", "problem"),
         },
@@ -59,7 +69,7 @@ _CURATION: dict[str, Any] = {
     "group_name": "captions",
     "kinds": {"polars", "parquet"},
     "owners": ["team:data"],
-    "code_version": f"1-{fingerprint(active_recipe().curation, active_recipe().shards)}",
+    "code_version": f"2-{fingerprint(active_recipe().curation, active_recipe().shards)}",
 }
 
 
@@ -79,19 +89,41 @@ _CURATION: dict[str, Any] = {
         ),
     ],
 )
-def curate(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> Iterator[dg.MaterializeResult]:
+def curate(
+    context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
+) -> Iterator[dg.MaterializeResult]:
     """Judge every raw caption by the rules of the recipe."""
-    raw = storage.scan(RAW).collect()
-    curated, rejected = curate_captions(raw, recipe.curation, recipe.shard_keys)
-    storage.write_table(REJECTED, rejected)
-    storage.write_table(CURATED, curated)
+    curation = recipe.curation
+    stores = measurement_stores(curation, storage)
+    curator = Curator(curation, recipe.shard_keys, stores, context.log.info)
+    schema = pl.Schema([*RAW_SCHEMA.items(), *curator.schema.items()])
+    with (
+        storage.table_writer(REJECTED, pl.Schema([*schema.items(), ("rejected_by", pl.String())])) as write_rejected,
+        storage.table_writer(CURATED, schema) as write_curated,
+    ):
+        for kept, others in curator.split(storage.batches(RAW)):
+            write_curated(kept)
+            write_rejected(others)
+    write_kept_by_text(storage, curator)
+    curated, rejected = storage.scan(CURATED), storage.scan(REJECTED)
+    count = curated.select(pl.len()).collect().item()
+    by_rule = rejections_by_rule(rejected, curation)
     shared: dict[str, Any] = {
-        "kept_share": curated.height / raw.height,
-        "rejected_by_rule": dg.MetadataValue.md(rejections_markdown(rejected, raw.height)),
+        "kept_share": count / curator.rows,
+        "rejected_by_rule": dg.MetadataValue.md(rejections_markdown(by_rule, curator.rows)),
+        "kept_by_text": dg.MetadataValue.md(
+            text_forms_markdown(curator.kept_by_text, curator.rows, curation.text_template)
+        ),
+        "borderline": dg.MetadataValue.md(borderline_markdown(curated, rejected, curation)),
     }
-    for key, table, captions, columns in (
-        ("curated_captions", CURATED, curated, ("source", "text", "shard")),
-        ("rejected_captions", REJECTED, rejected, ("source", "text", "rejected_by", "problem")),
+    if stores:
+        shared["measurements"] = dg.MetadataValue.md(measurements_markdown(stores.values()))
+    if curation.rules.judge:
+        shared["judge_cost_dollars"] = judge_cost(**stores["judge"].spent, rule=curation.rules.judge)
+    rejected_only = {"most_rejected": dg.MetadataValue.md(most_rejected_markdown(rejected, curation))}
+    for key, table, captions, columns, own in (
+        ("curated_captions", CURATED, curated, ("source", "text", "shard"), {}),
+        ("rejected_captions", REJECTED, rejected, ("source", "text", "rejected_by", "problem"), rejected_only),
     ):
         yield dg.MaterializeResult(
             asset_key=key,
@@ -99,19 +131,21 @@ def curate(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage])
             metadata={
                 **_table(storage, table, captions),
                 **shared,
-                "statistics": dg.MetadataValue.md(statistics_markdown(captions, recipe.curation)),
+                **own,
+                "statistics": dg.MetadataValue.md(statistics_markdown(captions, curation)),
                 "preview": _preview(captions, *columns),
             },
         )
 
 
-def _table(storage: Storage, table: str, captions: pl.DataFrame) -> dict[str, Any]:
-    return table_metadata(storage, table, row_count=captions.height, schema=captions.schema, descriptions=_DESCRIPTIONS)
+def _table(storage: Storage, table: str, captions: pl.LazyFrame) -> dict[str, Any]:
+    count = captions.select(pl.len()).collect().item()
+    return table_metadata(storage, table, row_count=count, schema=captions.collect_schema(), descriptions=_DESCRIPTIONS)
 
 
-def _preview(captions: pl.DataFrame, *columns: str) -> dg.TableMetadataValue:
-    shown = captions.select(columns)
-    rows = shown.head(_ROWS_SHOWN).with_columns(pl.col(pl.String).fill_null("")).to_dicts()
+def _preview(captions: pl.LazyFrame, *columns: str) -> dg.TableMetadataValue:
+    shown = captions.select(columns).head(_ROWS_SHOWN).collect()
+    rows = shown.with_columns(pl.col(pl.String).fill_null("")).to_dicts()
     return dg.MetadataValue.table(
         [dg.TableRecord({**row, "text": shortened(row["text"])}) for row in rows],
         schema=dg.TableSchema(

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import polars as pl
+
+from synthvlm_dagster.storage import Storage
+
+MEASUREMENTS = "captions/measurements"
+"""Folder of one table for each measure and identity: key, value and the measure's extras."""
+
+# A judge's answers come in one by one; so many files are put together into one.
+_MOST_CHUNKS = 256
 
 
 class Measure(Protocol):
@@ -35,3 +45,91 @@ class Measure(Protocol):
             SynthVLMError: nothing can be measured at all, because the model cannot be loaded or reached.
         """
         ...
+
+
+class MeasurementStore:
+    """The values of one measure: those in the store, and those measured now, each stored before the next is taken.
+
+    Attributes:
+        measured: how many values were measured by this object.
+        reused: how many values were asked for and found in the store.
+        problems: why values could not be measured, with their numbers; such captions are tried again in the next run.
+        spent: sums of the measure's extras over all that was asked by this object, what gave no value included.
+    """
+
+    def __init__(self, storage: Storage, measure: Measure) -> None:
+        self.measure = measure
+        self.measured = 0
+        self.reused = 0
+        self.problems: Counter[str] = Counter()
+        self.spent = dict.fromkeys(measure.extras, 0)
+        self._storage = storage
+        self._table = f"{MEASUREMENTS}/{measure.name}-{measure.identity}"
+        self._schema = pl.Schema([("key", pl.String()), ("value", pl.Float64()), *measure.extras.items()])
+        self._values = self._stored().select("key", "value")
+
+    def values(self, captions: pl.DataFrame, on_progress: Callable[[str], None]) -> pl.Series:
+        """Values of captions, measured where the store has none.
+
+        Args:
+            captions: text (String, not null) and image_uri (String, may be null).
+            on_progress: see `Measure.measure`.
+
+        Returns:
+            Float64, one per caption; null where it could not be measured.
+
+        Raises:
+            SynthVLMError: the measure cannot work at all; what it measured until then is stored.
+        """
+        keyed = captions.select("text", "image_uri").with_columns(key=measurement_keys(captions))
+        distinct = keyed.unique("key", keep="first", maintain_order=True)
+        missing = distinct.join(self._values, on="key", how="anti", maintain_order="left")
+        self.reused += distinct.height - missing.height
+        if missing.height:
+            asked = missing.select("key", "text", "image_uri")
+            fresh = [self._keep(part) for part in self.measure.measure(asked, on_progress)]
+            self._values = pl.concat([self._values, *fresh], rechunk=True)
+        joined = keyed.join(self._values, on="key", how="left", maintain_order="left")
+        return joined["value"].alias(self.measure.name)
+
+    def _keep(self, part: pl.DataFrame) -> pl.DataFrame:
+        """Store what could be measured, count what could not."""
+        is_known = pl.col("value").is_not_null()
+        known = part.filter(is_known).select(pl.col(name).cast(dtype) for name, dtype in self._schema.items())
+        self.problems.update(part.filter(~is_known)["problem"].fill_null("no reason given").to_list())
+        self.spent = {extra: total + int(part[extra].sum()) for extra, total in self.spent.items()}
+        if not known.is_empty():
+            self._write(known)
+            self.measured += known.height
+            self._chunks += 1
+            if self._chunks > _MOST_CHUNKS:
+                self._stored()
+        return known.select("key", "value")
+
+    def _stored(self) -> pl.DataFrame:
+        """What the store holds; many small files become one."""
+        paths = self._storage.files(self._table, ".parquet")
+        self._chunks = len(paths)
+        if not paths:
+            return pl.DataFrame(schema=self._schema)
+        stored = self._storage.scan_files(paths).collect().unique("key", keep="first", maintain_order=True)
+        if len(paths) > 1:
+            merged = self._write(stored)
+            for path in paths:
+                if path != merged:
+                    self._storage.delete(path)
+            self._chunks = 1
+        return stored
+
+    def _write(self, rows: pl.DataFrame) -> str:
+        content = hashlib.blake2b("\0".join(rows["key"]).encode(), digest_size=8).hexdigest()
+        name = f"chunk-{content}.parquet"
+        self._storage.write_chunk(self._table, name, rows)
+        return f"{self._table}/{name}"
+
+
+def measurement_keys(captions: pl.DataFrame) -> pl.Series:
+    """What a value is kept under: 16 hexadecimal digits of each caption's text and image_uri."""
+    pairs = captions.select("text", pl.col("image_uri").fill_null("")).iter_rows()
+    keys = [hashlib.blake2b(f"{text}\0{image}".encode(), digest_size=8).hexdigest() for text, image in pairs]
+    return pl.Series("key", keys, dtype=pl.String)

@@ -76,11 +76,6 @@ def measure_captions(
     return pl.concat(frames) if frames else pl.DataFrame(schema=SCHEMA)
 
 
-def measure_lengths(texts: Sequence[str] | pl.Series) -> pl.DataFrame:
-    """`text_length` and `num_words` alone, of the bare captions: one row per text, in order."""
-    return measure_captions(texts, flagged_words=()).select("text_length", "num_words")
-
-
 def _measure_batch(
     texts: Sequence[str] | pl.Series, template: str, flagged: WordTable, bare_lengths: bool
 ) -> pl.DataFrame:

@@ -1,89 +1,204 @@
-"""What a person wants to see of a curation, as markdown in which captions are text and nothing else."""
+"""What a person wants to see of a curation: counts, spreads, and the captions that show what each rule does."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import polars as pl
 
-from synthvlm_dagster.captions.curate import BOUNDED_RULES, RULE_ORDER
-from synthvlm_dagster.recipe import Curation
+from synthvlm_dagster.captions.curate import CARRIED_RULES, COSTLY_RULES, LENGTH_RULES, RATIO_RULES, UNREADABLE_ROW
+from synthvlm_dagster.captions.markdown import as_markdown_text, markdown_table, shortened
+from synthvlm_dagster.captions.measurements import MeasurementStore
+from synthvlm_dagster.recipe import Bounds, Curation
 
-_LONGEST_SHOWN = 120
+EXAMPLES = 10
+"""Captions shown of each rule, in each of the two tables of examples."""
+
 _QUANTILES = {"min": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "max": 1.0}
-# Every ASCII sign that can begin markup; a full stop only where it could make a link.
-_MARKUP = re.compile(r"[!-&(-+\-/:-@\[-`{-~]|\.(?=\w)")
+STATISTIC_RULES = (*LENGTH_RULES, *RATIO_RULES, *CARRIED_RULES, "language", *COSTLY_RULES)
+"""Rules that judge captions by a measured number."""
+
+_STATISTIC_OF = {"language": "language_score"}
 
 
-def as_markdown_text(text: str) -> str:
-    """The text in one line that a markdown page shows as it is: no table cell, tag, link or emphasis begins in it."""
-    return _MARKUP.sub(lambda sign: f"&#{ord(sign.group())};", " ".join(text.split()))
-
-
-def shortened(text: str) -> str:
-    """The beginning of a long text, with an ellipsis."""
-    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
-
-
-def rejections_by_rule(rejected: pl.DataFrame) -> pl.DataFrame:
+def rejections_by_rule(rejected: pl.LazyFrame, curation: Curation) -> pl.DataFrame:
     """How many captions each rule rejected, and one of them, in the order of the rules.
 
     Returns:
         `rule`, `rejected` and `example` (the first caption, or its problem when it has no text); only rules that
         rejected something.
     """
-    order = pl.DataFrame({"rule": RULE_ORDER, "place": range(len(RULE_ORDER))})
+    rules = [UNREADABLE_ROW, *curation.rule_order]
+    order = pl.DataFrame({"rule": rules, "place": range(len(rules))})
     counted = rejected.group_by(pl.col("rejected_by").alias("rule")).agg(
         pl.len().cast(pl.Int64).alias("rejected"),
         pl.coalesce("text", "problem").first().alias("example"),
     )
-    return counted.join(order, on="rule").sort("place").drop("place")
+    return counted.collect(engine="streaming").join(order, on="rule").sort("place").drop("place")
 
 
-def rejections_markdown(rejected: pl.DataFrame, total: int) -> str:
+def rejections_markdown(by_rule: pl.DataFrame, total: int) -> str:
     """Markdown table of `rejections_by_rule`, with each rule's share of all `total` captions."""
-    if rejected.is_empty():
+    if by_rule.is_empty():
         return "No caption was rejected."
-    lines = ["| rule | rejected | share | for example |", "|---|---:|---:|---|"]
-    for rule, count, example in rejections_by_rule(rejected).iter_rows():
-        lines.append(f"| {rule} | {count:,} | {count / total:.2%} | {as_markdown_text(shortened(example))} |")
-    return "\n".join(lines)
+    rows = [
+        (rule, count, f"{count / total:.2%}", as_markdown_text(shortened(example)))
+        for rule, count, example in by_rule.iter_rows()
+    ]
+    return markdown_table(("rule", "rejected#", "share#", "for example"), rows)
 
 
-def statistics_markdown(measured: pl.DataFrame, curation: Curation) -> str:
-    """Markdown table of each statistic's spread over the captions that could be read, with the rule's bounds."""
-    lines = [f"| statistic | keep | {' | '.join(_QUANTILES)} |", "|---|---|" + "---:|" * len(_QUANTILES)]
-    for rule in BOUNDED_RULES:
-        values = measured[rule].drop_nulls()
-        quantiles = [values.quantile(share, interpolation="nearest") for share in _QUANTILES.values()]
-        cells = ["" if value is None else f"{value:.6g}" for value in quantiles]
-        lines.append(f"| {rule} | {_bounds(curation, rule)} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+def statistics_markdown(measured: pl.LazyFrame, curation: Curation) -> str:
+    """Markdown table of each statistic's spread over the captions it was measured on, with the rule's bounds."""
+    columns = measured.collect_schema().names()
+    rows = []
+    for rule in STATISTIC_RULES:
+        statistic = _STATISTIC_OF.get(rule, rule)
+        if statistic not in columns:
+            continue
+        # One column at a time: of millions of captions only one statistic stands in memory.
+        quantiles = [pl.col(statistic).quantile(share).alias(name) for name, share in _QUANTILES.items()]
+        spread = (
+            measured.select(pl.col(statistic).count().alias("count"), *quantiles).collect(engine="streaming").row(0)
+        )
+        if spread[0] or getattr(curation.rules, rule):
+            rows.append((rule, kept_text(curation, rule), *spread))
+    return markdown_table(("statistic", "keep", "measured#", *(f"{name}#" for name in _QUANTILES)), rows)
 
 
-def sources_markdown(raw: pl.DataFrame) -> str:
-    """Markdown table of the rows, bad rows and most frequent problem of each source."""
-    lines = ["| source | files | rows | unreadable | most frequent problem |", "|---|---:|---:|---:|---|"]
-    for row in problems_by_source(raw).iter_rows(named=True):
-        problem = as_markdown_text(row["problem"] or "")
-        lines.append(f"| {row['source']} | {row['files']:,} | {row['rows']:,} | {row['unreadable']:,} | {problem} |")
-    return "\n".join(lines)
+def most_rejected_markdown(rejected: pl.LazyFrame, curation: Curation) -> str:
+    """Markdown table of the captions that break each rule most: the farthest from its bounds, else the first found."""
+    rows: list[tuple[object, ...]] = []
+    for rule in rejections_by_rule(rejected, curation)["rule"]:
+        found = rejected.filter(pl.col("rejected_by") == rule)
+        bounds = _bounds(curation, rule)
+        if bounds:
+            found = found.with_columns(value=pl.col(rule), distance=_distance(rule, bounds))
+            found = found.top_k(EXAMPLES, by=["distance", "caption_id"])
+        else:
+            found = found.with_columns(value=pl.lit(None, dtype=pl.Float64)).head(EXAMPLES)
+        shown = found.select(pl.coalesce("text", "problem"), "source", "value").collect(engine="streaming")
+        rows += [(rule, value, source, _shown(text)) for text, source, value in shown.iter_rows()]
+    return markdown_table(("rule", "value#", "source", "caption"), rows) if rows else "No caption was rejected."
 
 
-def problems_by_source(raw: pl.DataFrame) -> pl.DataFrame:
-    """Per source, in order: `source`, `files`, `rows`, `unreadable` and the most frequent `problem` (or null)."""
-    return raw.group_by("source", maintain_order=True).agg(
-        pl.col("source_file").n_unique().alias("files"),
-        pl.len().alias("rows"),
-        pl.col("problem").count().alias("unreadable"),
-        pl.col("problem").drop_nulls().mode().sort().first().alias("problem"),
+def borderline_markdown(curated: pl.LazyFrame, rejected: pl.LazyFrame, curation: Curation) -> str:
+    """Markdown table of the captions nearest to each rule's bounds: half of them kept, half rejected by that rule."""
+    rows: list[tuple[object, ...]] = []
+    columns = curated.collect_schema().names()
+    for rule in curation.rule_order:
+        bounds = _bounds(curation, rule)
+        if not bounds or rule not in columns:
+            continue
+        for verdict, table in (("kept", curated), ("rejected", rejected.filter(pl.col("rejected_by") == rule))):
+            near = table.filter(pl.col(rule).is_not_null()).select(
+                "text", "caption_id", value=pl.col(rule), distance=_distance(rule, bounds).abs()
+            )
+            found = near.bottom_k(EXAMPLES // 2, by=["distance", "caption_id"]).collect(engine="streaming")
+            shown = found.select("text", "value").iter_rows()
+            rows += [(rule, kept_text(curation, rule), value, verdict, _shown(text)) for text, value in shown]
+    return markdown_table(("rule", "keep", "value#", "verdict", "caption"), rows) if rows else "No rule has bounds."
+
+
+def text_forms_markdown(kept_by_text: Mapping[str, int], rows: int, ours: str) -> str:
+    """Markdown table of the share of captions that the ratio rules keep, by the form of the text that they measure."""
+    cells = [
+        (as_markdown_text(repr(template)), kept, f"{kept / rows:.2%}", "this recipe" if template == ours else "")
+        for template, kept in kept_by_text.items()
+    ]
+    return markdown_table(("text that is measured", "kept#", "share#", "used by"), cells)
+
+
+def measurements_markdown(stores: Iterable[MeasurementStore]) -> str:
+    """Markdown table of what the costly rules measured, found in the store, and could not measure."""
+    rows = []
+    for store in stores:
+        failed = sum(store.problems.values())
+        most = store.problems.most_common(1)
+        reason = as_markdown_text(shortened(most[0][0])) if most else None
+        spent = ", ".join(f"{total:,} {name}" for name, total in store.spent.items()) or None
+        rows.append((store.measure.name, store.measured, store.reused, failed, reason, spent))
+    return markdown_table(
+        ("statistic", "measured now#", "from the store#", "not measured#", "most often because", "spent now"), rows
     )
 
 
-def _bounds(curation: Curation, rule: str) -> str:
-    bounds = getattr(curation.rules, rule)
-    if bounds is None:
+def sources_markdown(by_source: pl.DataFrame) -> str:
+    """Markdown table of `problems_by_source`."""
+    rows = [
+        (row["source"], row["files"], row["rows"], row["unreadable"], as_markdown_text(row["problem"] or ""))
+        for row in by_source.iter_rows(named=True)
+    ]
+    return markdown_table(("source", "files#", "rows#", "unreadable#", "most frequent problem"), rows)
+
+
+def problems_by_source(raw: pl.LazyFrame) -> pl.DataFrame:
+    """Per source, in order: `source`, `files`, `rows`, `unreadable` and the most frequent `problem` (or null)."""
+    counted = (
+        raw.with_row_index("place")
+        .group_by("source")
+        .agg(
+            pl.col("place").min(),
+            pl.col("source_file").n_unique().alias("files"),
+            pl.len().alias("rows"),
+            pl.col("problem").count().alias("unreadable"),
+        )
+        .collect(engine="streaming")
+    )
+    problems = (
+        raw.filter(pl.col("problem").is_not_null())
+        .group_by("source", "problem")
+        .len()
+        .collect(engine="streaming")
+        .sort(["len", "problem"], descending=[True, False])
+        .unique("source", keep="first", maintain_order=True)
+    )
+    return counted.join(problems, on="source", how="left").sort("place").drop("place", "len")
+
+
+def unmeasured_by_rule(captions: pl.LazyFrame) -> pl.DataFrame:
+    """`rule` and `captions`: how many captions each rule had no statistic for, the most first."""
+    return (
+        captions.select(pl.col("not_measured").alias("rule"))
+        .explode("rule")
+        .drop_nulls()
+        .group_by("rule")
+        .agg(pl.len().cast(pl.Int64).alias("captions"))
+        .collect(engine="streaming")
+        .sort(["captions", "rule"], descending=[True, False])
+    )
+
+
+def _shown(text: str) -> str:
+    return as_markdown_text(shortened(text))
+
+
+def _distance(rule: str, bounds: Bounds) -> pl.Expr:
+    """How far a statistic is outside of its bounds; negative inside."""
+    statistic = pl.col(rule).cast(pl.Float64)
+    sides = [] if bounds.min is None else [bounds.min - statistic]
+    return pl.max_horizontal(sides if bounds.max is None else [*sides, statistic - bounds.max])
+
+
+def _bounds(curation: Curation, rule: str) -> Bounds | None:
+    """The rule's bounds, when it is on and has any."""
+    settings: Any = getattr(curation.rules, rule, None)
+    is_bounded = isinstance(settings, Bounds) and (settings.min is not None or settings.max is not None)
+    return settings if is_bounded else None
+
+
+def kept_text(curation: Curation, rule: str) -> str:
+    """What a rule keeps, in a few signs: `≥ 0.1 and ≤ 0.4`, `en`, `off`; empty for rules that have no statistic."""
+    settings: Any = getattr(curation.rules, rule, None)
+    if rule not in STATISTIC_RULES:
+        return ""
+    if settings is None:
         return "off"
-    least = [] if bounds.min is None else [f"≥ {bounds.min:g}"]
-    most = [] if bounds.max is None else [f"≤ {bounds.max:g}"]
-    return " and ".join(least + most) or "any"
+    if rule == "judge":
+        return "yes"
+    if rule == "language":
+        least = f", ≥ {settings.min_score:g}" if settings.min_score else ""
+        return ", ".join(settings.keep) + least
+    bounds = (("≥", settings.min), ("≤", settings.max))
+    return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None) or "any"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from synthvlm_dagster.captions.summaries import kept_text
+from synthvlm_dagster.captions.text_forms import read_kept_by_text
 from synthvlm_dagster.dataset.charts import Distribution, Point, round_step
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.selection import weighted_score
@@ -98,6 +100,8 @@ class Facts:
         captions: funnel of captions.
         images: funnel of images.
         rules: curation rules that rejected something, the strictest first.
+        kept_by_text: share of the captions that the ratio rules keep, by the form of the text that is measured; the
+            recipe's own form comes first.
         comparisons: one per measure of `MEASURES`.
         distributions: one per measure of `MEASURES`; empty when nothing was scored.
         points: a pseudo-random sample of scored images, (CLIPScore, SSIM).
@@ -107,6 +111,7 @@ class Facts:
     captions: tuple[Step, ...]
     images: tuple[Step, ...]
     rules: tuple[Rule, ...]
+    kept_by_text: dict[str, float]
     comparisons: tuple[Comparison, ...]
     distributions: tuple[Distribution, ...]
     points: tuple[Point, ...]
@@ -146,6 +151,7 @@ def gather_facts(recipe: Recipe, storage: Storage) -> Facts:
         captions=_caption_steps(storage),
         images=_image_steps(recipe, storage, scored),
         rules=_rules(recipe, storage),
+        kept_by_text=read_kept_by_text(storage),
         comparisons=tuple(
             Comparison(
                 label,
@@ -210,10 +216,11 @@ def _rules(recipe: Recipe, storage: Storage) -> tuple[Rule, ...]:
     rejected = storage.scan("captions/rejected")
     counts = rejected.group_by("rejected_by").len().sort("len", "rejected_by", descending=[True, False]).collect()
     total = counts["len"].sum()
-    columns = rejected.collect_schema().names()
+    schema = rejected.collect_schema()
     rules = []
     for name, count in counts.iter_rows():
-        value = pl.col(name).cast(pl.Float64) if name in columns else pl.lit(None, pl.Float64)
+        has_number = name in schema and schema[name].is_numeric()
+        value = pl.col(name).cast(pl.Float64) if has_number else pl.lit(None, pl.Float64)
         examples = (
             rejected.filter(pl.col("rejected_by") == name)
             .bottom_k(_EXAMPLES_PER_RULE, by="caption_id")
@@ -223,22 +230,13 @@ def _rules(recipe: Recipe, storage: Storage) -> tuple[Rule, ...]:
         rules.append(
             Rule(
                 name=name,
-                bounds=_bounds(recipe, name),
+                bounds=f"kept: {kept}" if (kept := kept_text(recipe.curation, name)) else "",
                 count=count,
                 share=count / total,
                 examples=tuple(RejectedCaption(**row) for row in examples.iter_rows(named=True)),
             )
         )
     return tuple(rules)
-
-
-def _bounds(recipe: Recipe, rule: str) -> str:
-    bounds = getattr(recipe.curation.rules, rule, None)
-    if bounds is None:
-        return ""
-    limits = [f"≥ {bounds.min:.4g}"] if bounds.min is not None else []
-    limits += [f"≤ {bounds.max:.4g}"] if bounds.max is not None else []
-    return "kept: " + " and ".join(limits)
 
 
 def _distribution(scored: pl.LazyFrame, column: str, label: str) -> Distribution | None:

@@ -11,15 +11,22 @@ from typing import Literal
 
 import polars as pl
 
+from synthvlm_dagster.captions.costly import costly_measure
+from synthvlm_dagster.captions.curate import COSTLY_RULES
+from synthvlm_dagster.captions.flagged_words import read_flagged_words
+from synthvlm_dagster.captions.image_text_matching import check_blip
 from synthvlm_dagster.captions.readers import read_captions
 from synthvlm_dagster.errors import RecipeError, StorageError, SynthVLMError
 from synthvlm_dagster.images.model_folder import check_model as check_generator
+from synthvlm_dagster.open_clip_models import check_open_clip
 from synthvlm_dagster.recipe import CaptionSource, Recipe
 from synthvlm_dagster.scores.clip import check_model as check_clip
 from synthvlm_dagster.storage import Storage
 
 SAMPLE_ROWS = 100
 """Captions read of each source: enough to see a wrong format or column."""
+
+_RULES = "curation.rules"
 
 State = Literal["ok", "unknown", "error"]
 
@@ -43,6 +50,15 @@ def check_recipe(recipe: Recipe) -> list[Finding]:
     """Try the store, every caption source and every model of a recipe; without network, and without loading weights."""
     findings = [_finding("storage", partial(_check_storage, recipe.storage))]
     findings += [_finding(f"sources.{source.name}", partial(_check_source, source)) for source in recipe.sources]
+    if recipe.curation.flagged_words:
+        findings.append(
+            _finding("curation.flagged_words", partial(_check_flagged_words, recipe.curation.flagged_words))
+        )
+    findings += [
+        _finding(f"{_RULES}.{rule}", partial(_check_costly_rule, rule, recipe))
+        for rule in COSTLY_RULES
+        if getattr(recipe.curation.rules, rule)
+    ]
     findings.append(_finding("generation.model", partial(_check_generation, recipe)))
     findings.append(_finding("scoring.clip.model", partial(_check_clip_model, recipe)))
     findings.append(_finding("scoring.ssim", partial(_check_ssim, recipe)))
@@ -74,6 +90,26 @@ def _check_source(source: CaptionSource) -> tuple[State, str]:
     sample = pl.concat(read_captions([source.model_copy(update=head)]))
     bad = sample["problem"].is_not_null().sum()
     return "ok", f"{source.path} ({bad} of the first {sample.height} rows unusable)"
+
+
+def _check_flagged_words(location: str) -> tuple[State, str]:
+    return "ok", f"{location} ({len(read_flagged_words(location)):,} words)"
+
+
+def _check_costly_rule(rule: str, recipe: Recipe) -> tuple[State, str]:
+    rules = recipe.curation.rules
+    if costly_measure(rule, recipe.curation) is None:
+        return "ok", "as far as the sources carry it"
+    if rule == "image_text_similarity" and rules.image_text_similarity and rules.image_text_similarity.model:
+        check_open_clip(rules.image_text_similarity.model, rules.image_text_similarity.pretrained, f"{_RULES}.{rule}")
+        return _describe_models([rules.image_text_similarity.model])
+    if rule == "image_text_matching" and rules.image_text_matching:
+        check_blip(rules.image_text_matching)
+        return _describe_models([rules.image_text_matching.model])
+    if rule == "judge" and rules.judge:
+        return "unknown", f"{rules.judge.model} at {rules.judge.base_url} (not asked)"
+    model = rules.perplexity and (rules.perplexity.kenlm or rules.perplexity.causal_lm)
+    return _describe_models([model.model] if model else [])
 
 
 def _check_generation(recipe: Recipe) -> tuple[State, str]:

@@ -24,6 +24,8 @@ def raw_table(texts: Sequence[str | None], sources: Sequence[str] | None = None)
             "source_row": range(len(texts)),
             "image_uri": [None] * len(texts),
             "clip_similarity": [None] * len(texts),
+            "watermark_score": [None] * len(texts),
+            "nsfw_score": [None] * len(texts),
             "problem": ["caption is null" if text is None else None for text in texts],
         },
         schema=RAW_SCHEMA,

@@ -29,7 +29,7 @@ def materialized(tmp_path):
         recipe = Recipe.model_validate(
             {
                 "name": "captions",
-                "sources": [{"name": "lines", "path": str(path)}],
+                "sources": [{"name": "lines", "path": str(path), "max_bad_share": 0.5}],
                 "generation": {"model": "none"},
                 "selection": {"share": 0.5},
                 **changed,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthvlm_dagster.captions.curate import RULE_ORDER, curate_captions
+from synthvlm_dagster.captions.curate import UNREADABLE_ROW, Curator, curate_captions
 from synthvlm_dagster.captions.readers import RAW_SCHEMA
 from synthvlm_dagster.captions.rules import STATISTICS
 from synthvlm_dagster.errors import RecipeError
@@ -49,7 +49,8 @@ def table(captions):
 def test_a_good_caption_is_kept_with_everything_measured():
     curated, rejected = curate_captions(raw_table([GOOD]), CURATION, SHARDS)
     assert rejected.is_empty()
-    assert curated.columns == [*RAW_SCHEMA, *STATISTICS, "shard"]
+    assert curated.columns == [*RAW_SCHEMA, *STATISTICS, "not_measured", "shard"]
+    assert curated.schema == {**RAW_SCHEMA, **Curator(CURATION, SHARDS).schema}
     assert rejected.columns == [*curated.columns, "rejected_by"]
     assert curated.select(*STATISTICS).null_count().sum_horizontal().item() == 0
 
@@ -148,7 +149,7 @@ def test_the_two_tables_part_the_raw_one(captions):
     together = pl.concat([curated, rejected], how="diagonal").sort("source_row").select(raw.columns)
     assert together.equals(raw)
     assert curated["caption_id"].is_unique().all()
-    assert set(rejected["rejected_by"]) <= set(RULE_ORDER)
+    assert set(rejected["rejected_by"]) <= {UNREADABLE_ROW, *CURATION.rule_order}
     assert curated["source_row"].is_sorted()
     assert rejected["source_row"].is_sorted()
 

@@ -1,14 +1,19 @@
 """Captions in markdown are text, whatever they hold."""
 
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from synthvlm_dagster.captions.curate import curate_captions
-from synthvlm_dagster.captions.summaries import as_markdown_text, rejections_by_rule, rejections_markdown, shortened
-from synthvlm_dagster.recipe import Curation
+from synthvlm_dagster.captions.curate import RATIO_RULES, curate_captions
+from synthvlm_dagster.captions.markdown import as_markdown_text, markdown_table, shortened
+from synthvlm_dagster.captions.summaries import (
+    borderline_markdown,
+    most_rejected_markdown,
+    rejections_by_rule,
+    rejections_markdown,
+)
+from synthvlm_dagster.recipe import Curation, CurationRules
 from synthvlm_dagster_tests.captions.raw import SHARDS, raw_table
 
 GFM = MarkdownIt("commonmark", {"html": True}).enable("table")
@@ -49,10 +54,50 @@ def test_long_texts_are_shortened():
 def test_rejections_are_listed_in_the_order_of_the_rules():
     texts = ["A brown dog runs along the beach.", "a brown dog runs along the beach", "!!!", None, "..."]
     curated, rejected = curate_captions(raw_table(texts), Curation(), SHARDS)
-    assert rejections_by_rule(rejected).rows() == [
+    by_rule = rejections_by_rule(rejected.lazy(), Curation())
+    assert by_rule.rows() == [
         ("unreadable_row", 1, "caption is null"),
         ("alnum_ratio", 2, "!!!"),
         ("duplicates", 1, "a brown dog runs along the beach"),
     ]
-    assert "| alnum_ratio | 2 | 40.00% | &#33;&#33;&#33; |" in rejections_markdown(rejected, len(texts))
-    assert rejections_markdown(pl.DataFrame(rejected.clear()), curated.height) == "No caption was rejected."
+    assert "| alnum_ratio | 2 | 40.00% | &#33;&#33;&#33; |" in rejections_markdown(by_rule, len(texts))
+    assert rejections_markdown(by_rule.clear(), curated.height) == "No caption was rejected."
+
+
+def examples(markdown):
+    """The cells of each line of a table, its head left out."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines()[2:]]
+
+
+@pytest.fixture
+def counted():
+    """Captions of 1 to 30 words; those with 10 to 20 are kept."""
+    texts = [" ".join(f"w{number}" for number in range(words)) for words in range(1, 31)]
+    curation = Curation(rules=CurationRules(**dict.fromkeys(RATIO_RULES), num_words={"min": 10, "max": 20}))
+    curated, rejected = curate_captions(raw_table(texts), curation, SHARDS)
+    assert (curated.height, rejected.height) == (11, 19)
+    return curated.lazy(), rejected.lazy(), curation
+
+
+def test_the_most_rejected_are_the_farthest_from_the_bounds(counted):
+    _, rejected, curation = counted
+    rows = examples(most_rejected_markdown(rejected, curation))
+    assert [row[0] for row in rows] == ["num_words"] * 10
+    assert float(rows[0][1]) == 30
+    # 21 to 30 are 1 to 10 beyond the bounds, 1 to 9 as many short of them.
+    assert {1, 2, 3, 4, 26, 27, 28, 29, 30} <= {float(row[1]) for row in rows}
+
+
+def test_borderline_captions_are_the_nearest_to_the_bounds_on_both_sides(counted):
+    curated, rejected, curation = counted
+    rows = [row for row in examples(borderline_markdown(curated, rejected, curation)) if row[0] == "num_words"]
+    assert {row[1] for row in rows} == {"≥ 10 and ≤ 20"}
+    kept, others = (sorted(float(row[2]) for row in rows if row[3] == verdict) for verdict in ("kept", "rejected"))
+    assert len(kept) == len(others) == 5
+    assert {10, 11, 19, 20} <= set(kept)
+    assert {8, 9, 21, 22} <= set(others)
+
+
+def test_numbers_stand_right_and_missing_ones_are_empty():
+    table = markdown_table(("rule", "value#"), [("a", 1234), ("b", 0.5), ("c", None)])
+    assert table.splitlines() == ["| rule | value |", "|---|---:|", "| a | 1,234 |", "| b | 0.5 |", "| c |  |"]

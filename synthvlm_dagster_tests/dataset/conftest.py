@@ -69,24 +69,22 @@ def good_captions(count: int) -> list[str]:
 
 
 def fill(recipe: Recipe, storage: Storage, texts: Sequence[str | None]) -> None:
-    raw = (
-        pl.DataFrame(
-            {
-                "caption_id": [
-                    hashlib.blake2b(f"given\0{n}\0{text}".encode(), digest_size=8).hexdigest()
-                    for n, text in enumerate(texts)
-                ],
-                "text": texts,
-                "source": "given",
-                "source_file": "captions.txt",
-                "source_row": range(len(texts)),
-                "problem": [None if text is not None else "the line is empty" for text in texts],
-            },
-            schema_overrides={"text": pl.String, "problem": pl.String},
-        )
-        .with_columns(image_uri=pl.lit(None, pl.String), clip_similarity=pl.lit(None, pl.Float64))
-        .select(*RAW_SCHEMA)
+    raw = pl.DataFrame(
+        {
+            "caption_id": [
+                hashlib.blake2b(f"given\0{n}\0{text}".encode(), digest_size=8).hexdigest()
+                for n, text in enumerate(texts)
+            ],
+            "text": texts,
+            "source": "given",
+            "source_file": "captions.txt",
+            "source_row": range(len(texts)),
+            "problem": [None if text is not None else "the line is empty" for text in texts],
+        },
+        schema_overrides={"text": pl.String, "problem": pl.String},
     )
+    not_given = {name: pl.lit(None, dtype) for name, dtype in RAW_SCHEMA.items() if name not in raw.columns}
+    raw = raw.with_columns(**not_given).select(*RAW_SCHEMA)
     curated, rejected = curate_captions(raw, recipe.curation, recipe.shard_keys)
     for name, frame in (("raw", raw), ("curated", curated), ("rejected", rejected)):
         storage.write_table(f"captions/{name}", frame)
