@@ -6,16 +6,14 @@ flags of `character_classes` are compiled in too; whoever changes their values m
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from synthvlm_dagster.captions.character_classes import ALPHANUMERIC, IRREGULAR, SEPARATOR, SPECIAL
+from synthvlm_dagster.captions.compiled import compiled
 
-_Function = TypeVar("_Function", bound=Callable)
 _Codes = NDArray[np.uint32]
 _Places = NDArray[np.int64]
 _Hashes = NDArray[np.uint64]
@@ -27,15 +25,6 @@ _HALF = np.uint64(32)
 # Enough that the n-grams of a caption seldom meet by chance, few enough to stay in a core's cache.
 _MARKS = 1 << 15
 _MARK_SHIFT = np.uint64(64 - _MARKS.bit_length() + 1)
-
-
-def _compiled(function: _Function) -> _Function:
-    try:
-        kernel: Any = numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:
-        # No folder to keep the compiled code in: neither beside this file nor in the user's cache.
-        kernel = numba.njit(nogil=True)(function)
-    return kernel
 
 
 class Template(NamedTuple):
@@ -77,7 +66,7 @@ class Measured(NamedTuple):
     irregular: NDArray[np.bool_]
 
 
-@_compiled
+@compiled
 def measure_texts(
     utf8: NDArray[np.uint8],
     offsets: NDArray[np.int64],
@@ -168,7 +157,7 @@ def measure_texts(
             measured.word_rep_ratio[row] = _sum_of_largest(counts, repeated, several, several) / ngrams
 
 
-@_compiled
+@compiled
 def word_table(codes: NDArray[np.uint32], ends: NDArray[np.int64]) -> WordTable:
     """Hash table of words, given the code points of all and where each ends in them."""
     slots = np.zeros(_table_size(8 * ends.size), np.int32)
@@ -186,7 +175,7 @@ def word_table(codes: NDArray[np.uint32], ends: NDArray[np.int64]) -> WordTable:
     return WordTable(slots, codes, ends)
 
 
-@_compiled
+@compiled
 def _decode(utf8: NDArray[np.uint8], begin: int, end: int, codes: _Codes, length: int) -> int:
     bits = np.uint8(0)
     for position in range(begin, end):
@@ -214,7 +203,7 @@ def _decode(utf8: NDArray[np.uint8], begin: int, end: int, codes: _Codes, length
     return length
 
 
-@_compiled
+@compiled
 def _word_count(codes: _Codes, begin: int, end: int, classes: NDArray[np.uint8]) -> int:
     """Words in the text's own case, as Data-Juicer counts them: parts that are not special throughout."""
     words = 0
@@ -227,7 +216,7 @@ def _word_count(codes: _Codes, begin: int, end: int, classes: NDArray[np.uint8])
     return words
 
 
-@_compiled
+@compiled
 def _split_words(
     codes: _Codes, length: int, characters: Characters, begins: _Places, ends: _Places, hashes: _Hashes
 ) -> int:
@@ -263,7 +252,7 @@ def _split_words(
     return words
 
 
-@_compiled
+@compiled
 def _may_repeat(items: _Codes | _Hashes, ngrams: int, n: int, marks: NDArray[np.uint32], mark: np.uint32) -> bool:
     """Whether two n-grams of `items` have the same hash, most of which bits decide: if not, then none repeats.
 
@@ -289,7 +278,7 @@ def _may_repeat(items: _Codes | _Hashes, ngrams: int, n: int, marks: NDArray[np.
     return met
 
 
-@_compiled
+@compiled
 def _count_ngrams(
     items: _Codes, ngrams: int, n: int, slots: _Slots, counts: _Slots, repeated: _Slots
 ) -> tuple[int, int]:
@@ -335,7 +324,7 @@ def _count_ngrams(
     return distinct, several
 
 
-@_compiled
+@compiled
 def _sum_of_largest(counts: _Slots, repeated: _Slots, several: int, most: int) -> int:
     frequencies = np.empty(several, np.int64)
     total = 0
@@ -348,7 +337,7 @@ def _sum_of_largest(counts: _Slots, repeated: _Slots, several: int, most: int) -
     return frequencies[several - most :].sum()
 
 
-@_compiled
+@compiled
 def _number_words(
     codes: _Codes, begins: _Places, ends: _Places, hashes: _Hashes, word_count: int, slots: _Slots, words: _Codes
 ) -> None:
@@ -369,7 +358,7 @@ def _number_words(
             slots[slot] = word + 1
 
 
-@_compiled
+@compiled
 def _is_listed(codes: _Codes, begin: int, end: int, hashed: np.uint64, table: WordTable) -> bool:
     mask = np.uint64(table.slots.size - 1)
     slot = _slot(hashed, mask)
@@ -382,7 +371,7 @@ def _is_listed(codes: _Codes, begin: int, end: int, hashed: np.uint64, table: Wo
     return False
 
 
-@_compiled
+@compiled
 def _equal(codes: _Codes, begin: int, end: int, others: _Codes, others_begin: int, others_end: int) -> bool:
     length = end - begin
     if length != others_end - others_begin:
@@ -393,12 +382,12 @@ def _equal(codes: _Codes, begin: int, end: int, others: _Codes, others_begin: in
     return equal == length
 
 
-@_compiled
+@compiled
 def _slot(hashed: np.uint64, mask: np.uint64) -> np.uint64:
     return (hashed >> _HALF) & mask
 
 
-@_compiled
+@compiled
 def _table_size(entries: int) -> int:
     """A power of two that leaves at least half of a hash table free."""
     size = 8
