@@ -103,14 +103,16 @@ class Duplicates(Section):
 
 
 class KenLm(Section):
-    """A KenLM n-gram model over SentencePiece pieces."""
+    """A KenLM n-gram model over SentencePiece pieces, as Data-Juicer measures: the caption inside its text_template."""
 
-    model: Location = Field(description="ARPA or binary file of the n-gram model, e.g. en.arpa.bin.")
+    model: Location = Field(
+        description="ARPA or binary file of the n-gram model, e.g. en.arpa.bin; a URL is fetched once."
+    )
     sentencepiece: Location = Field(description="SentencePiece model file, e.g. en.sp.model.")
 
 
 class CausalLm(Section):
-    """A causal language model of transformers."""
+    """A causal language model of transformers, which measures the bare caption."""
 
     model: ModelName = Field(description="Hub id or folder.")
     revision: str | None = Field(None, description="Hub revision (commit hash or tag).")
@@ -251,7 +253,7 @@ class Curation(Section):
 
     text_template: str = Field(
         "<image>\n{caption} <|__dj__eoc|>",
-        description="The text that the ratio rules measure; the paper's thresholds were set on Data-Juicer's "
+        description="The text that the ratio rules and KenLM measure; the paper's thresholds were set on Data-Juicer's "
         "multimodal wrapping of a caption. `{caption}` measures the bare caption.",
     )
     rules: CurationRules = Field(default_factory=CurationRules)
