@@ -51,7 +51,8 @@ def near_duplicates(
 
     Candidates come from MinHash signatures in bands (Broder 1997; Leskovec, Rajaraman and Ullman, Mining of Massive
     Datasets, ch. 3) and are then compared exactly: what is found is certain, and of what is just similar enough one in
-    200 is missed. Results are the same however the captions are divided into batches.
+    200 is missed. Results are the same however the captions are divided into batches. Each caption takes some 250 bytes
+    of memory until the end: 0.25 GB a million.
 
     Args:
         batches: captions in order, String without nulls.
