@@ -114,15 +114,15 @@ def curate(
         "kept_by_text": dg.MetadataValue.md(
             text_forms_markdown(curator.kept_by_text, curator.rows, curation.text_template)
         ),
-        "borderline": dg.MetadataValue.md(borderline_markdown(curated, rejected, curation)),
     }
     if stores:
         shared["measurements"] = dg.MetadataValue.md(measurements_markdown(stores.values()))
     if curation.rules.judge:
         shared["judge_cost_dollars"] = judge_cost(**stores["judge"].spent, rule=curation.rules.judge)
+    curated_only = {"borderline": dg.MetadataValue.md(borderline_markdown(curated, rejected, curation))}
     rejected_only = {"most_rejected": dg.MetadataValue.md(most_rejected_markdown(rejected, curation))}
     for key, table, captions, columns, own in (
-        ("curated_captions", CURATED, curated, ("source", "text", "shard"), {}),
+        ("curated_captions", CURATED, curated, ("source", "text", "shard"), curated_only),
         ("rejected_captions", REJECTED, rejected, ("source", "text", "rejected_by", "problem"), rejected_only),
     ):
         yield dg.MaterializeResult(

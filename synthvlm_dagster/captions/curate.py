@@ -12,7 +12,9 @@ import polars as pl
 
 from synthvlm_dagster.captions.duplicates import duplicate_keys
 from synthvlm_dagster.captions.flagged_words import read_flagged_words
+from synthvlm_dagster.captions.languages import identify_languages
 from synthvlm_dagster.captions.measurements import MeasurementStore
+from synthvlm_dagster.captions.near_duplicates import near_duplicates
 from synthvlm_dagster.captions.rules import SCHEMA as STATISTICS_SCHEMA
 from synthvlm_dagster.captions.rules import STATISTICS, measure_captions
 from synthvlm_dagster.captions.verdicts import Facts, Verdicts, below_the_best, outside
@@ -169,8 +171,6 @@ class Curator:
         self.kept_by_text[template] += self._kept_by_ratios(measured, readable)
         self.kept_by_text[other] += self._kept_by_ratios(self._measure(texts, other), readable)
         if "language" in self._switched_on:
-            from synthvlm_dagster.captions.languages import identify_languages
-
             measured = measured.hstack(identify_languages(texts))
         of_readable = [pl.when(readable).then(column).alias(column.name) for column in measured.get_columns()]
         number = part["caption_id"].str.to_integer(base=16, dtype=pl.UInt64) % len(self._shard_keys)
@@ -242,8 +242,6 @@ class Curator:
         copies[kept[~first]] = True
         rule = self._curation.rules.duplicates
         if rule and rule.method == "near":
-            from synthvlm_dagster.captions.near_duplicates import near_duplicates
-
             unique = verdicts.kept & ~copies
             texts = (part["text"] for _, part in _rows_of(scratch, unique, ["text"]))
             copies[unique] = near_duplicates(texts, rule.similarity, self._on_progress)

@@ -91,7 +91,9 @@ def borderline_markdown(curated: pl.LazyFrame, rejected: pl.LazyFrame, curation:
         bounds = _bounds(curation, rule)
         if not bounds or rule not in columns:
             continue
-        for verdict, table in (("kept", curated), ("rejected", rejected.filter(pl.col("rejected_by") == rule))):
+        # A ratio of 0 is no near miss: the caption has nothing of what the rule looks for.
+        kept = curated.filter(pl.col(rule) != 0)
+        for verdict, table in (("kept", kept), ("rejected", rejected.filter(pl.col("rejected_by") == rule))):
             near = table.filter(pl.col(rule).is_not_null()).select(
                 "text", "caption_id", value=pl.col(rule), distance=_distance(rule, bounds).abs()
             )

@@ -72,7 +72,10 @@ class Pipeline:
         try:
             selected = dg.AssetSelection.from_string(selection).resolve(self._definitions.resolve_asset_graph())
         except dg.DagsterError as error:
-            raise AssetSelectionError(f"{selection!r} is no asset selection: {error}") from error
+            raise AssetSelectionError(
+                f"{selection!r} is no asset selection: {error}. Write for example "
+                '\'group:"captions"\' or \'key:"raw_captions" or key:"curated_captions"\''
+            ) from error
         if not selected:
             names = ", ".join(key.to_user_string() for key in self._specs)
             raise AssetSelectionError(f"{selection!r} selects no asset; there are: {names}")

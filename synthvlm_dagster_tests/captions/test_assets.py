@@ -86,6 +86,22 @@ def test_metadata_says_what_came_in_and_what_was_rejected(materialized):
         assert all(column.description for column in metadata["dagster/column_schema"].schema.columns)
 
 
+def test_metadata_shows_the_captions_that_each_rule_is_about(materialized):
+    result, _, _ = materialized(LINES, curation={"rules": {"num_words": {"min": 8}}})
+    curated, rejected = (metadata_of(result, f"{table}_captions")[0] for table in ("curated", "rejected"))
+    assert (
+        "| num_words | ≥ 8 | 10 | kept | A brown dog runs along a quiet beach at sunset. |"
+        in curated["borderline"].md_str
+    )
+    assert "| num_words | ≥ 8 | 7 | rejected | A cat sleeps on a red sofa. |" in curated["borderline"].md_str
+    assert "| num_words | 7 | lines | A cat sleeps on a red sofa. |" in rejected["most_rejected"].md_str
+    assert "| unreadable_row |  | lines | caption is null |" in rejected["most_rejected"].md_str
+    for metadata in (curated, rejected):
+        kept = [line for line in metadata["kept_by_text"].md_str.splitlines() if "%" in line]
+        assert len(kept) == 2
+        assert "this recipe" in kept[0]
+
+
 def test_materializing_again_gives_the_same_version(materialized):
     first, _, _ = materialized(LINES)
     second, _, _ = materialized(LINES)
