@@ -6,10 +6,10 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from synthvlm_dagster.captions.costly import measurement_stores
 from synthvlm_dagster.captions.curate import CURATION_COLUMNS, Curator
-from synthvlm_dagster.captions.llm_judge import judge_cost
 from synthvlm_dagster.captions.markdown import shortened
+from synthvlm_dagster.captions.measures.costly import measurement_stores
+from synthvlm_dagster.captions.measures.llm_judge import judge_cost
 from synthvlm_dagster.captions.readers import RAW_COLUMNS, RAW_SCHEMA, read_captions, source_version
 from synthvlm_dagster.captions.summaries import (
     borderline_markdown,

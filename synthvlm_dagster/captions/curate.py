@@ -13,7 +13,7 @@ import polars as pl
 from synthvlm_dagster.captions.duplicates import duplicate_keys
 from synthvlm_dagster.captions.flagged_words import read_flagged_words
 from synthvlm_dagster.captions.languages import identify_languages
-from synthvlm_dagster.captions.measurements import MeasurementStore
+from synthvlm_dagster.captions.measures.measurements import MeasurementStore
 from synthvlm_dagster.captions.near_duplicates import near_duplicates
 from synthvlm_dagster.captions.rules import SCHEMA as STATISTICS_SCHEMA
 from synthvlm_dagster.captions.rules import STATISTICS, measure_captions

@@ -11,10 +11,10 @@ from typing import Literal
 
 import polars as pl
 
-from synthvlm_dagster.captions.costly import costly_measure
 from synthvlm_dagster.captions.curate import COSTLY_RULES
 from synthvlm_dagster.captions.flagged_words import read_flagged_words
-from synthvlm_dagster.captions.image_text_matching import check_blip
+from synthvlm_dagster.captions.measures.costly import costly_measure
+from synthvlm_dagster.captions.measures.image_text_matching import check_blip
 from synthvlm_dagster.captions.readers import read_captions
 from synthvlm_dagster.errors import RecipeError, StorageError, SynthVLMError
 from synthvlm_dagster.images.model_folder import check_model as check_generator

@@ -4,11 +4,11 @@ import polars as pl
 import pytest
 
 from synthvlm_dagster.captions.curate import RATIO_RULES, Curator, curate_captions
-from synthvlm_dagster.captions.measurements import MeasurementStore
+from synthvlm_dagster.captions.measures.measurements import MeasurementStore
 from synthvlm_dagster.captions.readers import RAW_SCHEMA
 from synthvlm_dagster.recipe import Curation, CurationRules
 from synthvlm_dagster.storage import Storage
-from synthvlm_dagster_tests.captions.counting import VowelShare, vowel_share
+from synthvlm_dagster_tests.captions.measures.counting import VowelShare, vowel_share
 from synthvlm_dagster_tests.captions.raw import SHARDS, raw_table
 
 TEXTS = ["ooo", "bcd", "oob", "room b7b", "bcdo", None]

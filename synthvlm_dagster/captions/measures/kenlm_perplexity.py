@@ -35,7 +35,7 @@ _SHOWN = 300
 class KenLmPerplexity:
     """Perplexity per SentencePiece piece under an n-gram model, rounded to one decimal: at least 1, 0 for no text.
 
-    A `captions.measurements.Measure`. With s(l) the log10 probability of line l, sentence start and end included, and
+    A `Measure`. With s(l) the log10 probability of line l, sentence start and end included, and
     n(l) its number of pieces, it is 10^(-Σ s(l) / Σ (n(l) + 1)). As Data-Juicer's perplexity_filter measures: the text
     as it is, neither lower-cased nor otherwise normalized before SentencePiece, inside its template; the pieces joined
     by spaces; lines as `str.splitlines` finds them in that. SentencePiece's usual normalization turns a line break
@@ -62,7 +62,7 @@ class KenLmPerplexity:
         self.identity = fingerprint("kenlm", contents, self._template)
 
     def measure(self, captions: pl.DataFrame, on_progress: Callable[[str], None]) -> Iterator[pl.DataFrame]:
-        """See `captions.measurements.Measure`.
+        """See `Measure`.
 
         Raises:
             ModelError: a file cannot be fetched, is not a model of its kind, or the two do not belong together.

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from synthvlm_dagster.captions.llm_judge import FAILURES_IN_A_ROW, LlmJudge, judge_cost, verdict
+from synthvlm_dagster.captions.measures.llm_judge import FAILURES_IN_A_ROW, LlmJudge, judge_cost, verdict
 from synthvlm_dagster.errors import EndpointError
 from synthvlm_dagster.recipe.curation import Judge
-from synthvlm_dagster_tests.captions.endpoint import QUESTION, Endpoint, Reply, endpoint, refuses, says
+from synthvlm_dagster_tests.captions.measures.endpoint import QUESTION, Endpoint, Reply, endpoint, refuses, says
 
 GOOD = [f"a good dog {number}" for number in range(40)]
 
@@ -325,7 +325,7 @@ def test_an_interrupt_ends_the_asking():
 ASKING_PROCESS = """
 import json, sys
 import polars as pl
-from synthvlm_dagster.captions.llm_judge import LlmJudge
+from synthvlm_dagster.captions.measures.llm_judge import LlmJudge
 from synthvlm_dagster.recipe.curation import Judge
 
 rule, texts, stored = json.loads(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from synthvlm_dagster.captions.causal_lm_perplexity import CausalLmPerplexity
-from synthvlm_dagster.captions.kenlm_perplexity import KenLmPerplexity
-from synthvlm_dagster.captions.measurements import Measure
+from synthvlm_dagster.captions.measures.causal_lm_perplexity import CausalLmPerplexity
+from synthvlm_dagster.captions.measures.kenlm_perplexity import KenLmPerplexity
+from synthvlm_dagster.captions.measures.measurements import Measure
 from synthvlm_dagster.recipe import Perplexity
 
 

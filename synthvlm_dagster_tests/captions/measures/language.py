@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from synthvlm_dagster.captions.measurements import Measure
+from synthvlm_dagster.captions.measures.measurements import Measure
 from synthvlm_dagster.demo import world
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"

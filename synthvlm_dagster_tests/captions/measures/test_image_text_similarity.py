@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from synthvlm_dagster.captions.image_text_similarity import ClipSimilarity
+from synthvlm_dagster.captions.measures.image_text_similarity import ClipSimilarity
 from synthvlm_dagster.demo import world
 from synthvlm_dagster.errors import ModelError, RecipeError
 from synthvlm_dagster.recipe import ImageTextSimilarity
-from synthvlm_dagster_tests.captions.shown_captions import SHOWN_SCHEMA, shown_captions
+from synthvlm_dagster_tests.captions.measures.shown_captions import SHOWN_SCHEMA, shown_captions
 
 SHAPES_CLIP = Path(str(importlib.resources.files("synthvlm_dagster.demo") / "models" / "shapes-clip"))
 

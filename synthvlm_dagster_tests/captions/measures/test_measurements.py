@@ -3,10 +3,10 @@
 import polars as pl
 import pytest
 
-from synthvlm_dagster.captions import measurements
-from synthvlm_dagster.captions.measurements import MEASUREMENTS, MeasurementStore, measurement_keys
+from synthvlm_dagster.captions.measures import measurements
+from synthvlm_dagster.captions.measures.measurements import MEASUREMENTS, MeasurementStore, measurement_keys
 from synthvlm_dagster.storage import Storage
-from synthvlm_dagster_tests.captions.counting import VowelShare, vowel_share
+from synthvlm_dagster_tests.captions.measures.counting import VowelShare, vowel_share
 
 TEXTS = ["a brown dog", "two cats", "a brown dog", "an old boat", "room 101"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import polars as pl
 
-from synthvlm_dagster.captions.original_images import Opened, OriginalImages
+from synthvlm_dagster.captions.measures.original_images import Opened, OriginalImages
 from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster.progress import Progress
 

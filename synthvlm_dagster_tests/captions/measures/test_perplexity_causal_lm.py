@@ -19,11 +19,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from synthvlm_dagster.captions.causal_lm_perplexity import CausalLmPerplexity
-from synthvlm_dagster.captions.perplexity import perplexity_measure
+from synthvlm_dagster.captions.measures.causal_lm_perplexity import CausalLmPerplexity
+from synthvlm_dagster.captions.measures.perplexity import perplexity_measure
 from synthvlm_dagster.errors import ModelError, RecipeError
 from synthvlm_dagster.recipe import CausalLm, Perplexity
-from synthvlm_dagster_tests.captions.language import as_captions, measured, sentences, shuffled
+from synthvlm_dagster_tests.captions.measures.language import as_captions, measured, sentences, shuffled
 
 CONTEXT = 48
 EDGE = "<|endoftext|>"
@@ -158,7 +158,7 @@ def test_a_model_that_gives_nan_measures_nothing(lm_folder: Path, tmp_path: Path
 
 
 def test_values_come_as_they_are_known(lm_folder: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("synthvlm_dagster.captions.causal_lm_perplexity.SECONDS_BETWEEN_REPORTS", 0.0)
+    monkeypatch.setattr("synthvlm_dagster.captions.measures.causal_lm_perplexity.SECONDS_BETWEEN_REPORTS", 0.0)
     captions = as_captions(["", *texts])
     frames = list(perplexity(lm_folder, batch_size=10).measure(captions, lambda _: None))
     assert len(frames) >= 12

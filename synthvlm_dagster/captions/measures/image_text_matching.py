@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from synthvlm_dagster.captions.image_text_pairs import measure_pairs
+from synthvlm_dagster.captions.measures.image_text_pairs import measure_pairs
 from synthvlm_dagster.devices import usable_device
 from synthvlm_dagster.errors import ModelError
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
@@ -30,7 +30,7 @@ _MATCH = 1
 class BlipMatching:
     """Probability in [0, 1] that a caption, as it is, fits its original image, under a BLIP retrieval model.
 
-    A `captions.measurements.Measure`. As Data-Juicer's image_text_matching_filter measures: the softmax of the matching
+    A `Measure`. As Data-Juicer's image_text_matching_filter measures: the softmax of the matching
     head over the model's own preprocessing, no flips, captions truncated to the text encoder's positions (512 tokens).
     The model is loaded when the first caption with an image is measured.
 
@@ -46,7 +46,7 @@ class BlipMatching:
         self.identity = fingerprint(self.name, model_identity(rule.model, rule.revision), rule.dtype)
 
     def measure(self, captions: pl.DataFrame, on_progress: Callable[[str], None]) -> Iterator[pl.DataFrame]:
-        """See `captions.measurements.Measure`.
+        """See `Measure`.
 
         Raises:
             ModelError: the model cannot be loaded, or is no BLIP retrieval model.

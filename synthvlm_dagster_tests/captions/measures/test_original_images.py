@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from synthvlm_dagster.captions import original_images
-from synthvlm_dagster.captions.original_images import OriginalImages
+from synthvlm_dagster.captions.measures import original_images
+from synthvlm_dagster.captions.measures.original_images import OriginalImages
 from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster_tests.pictures import draw
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from synthvlm_dagster.captions.llm_judge import LlmJudge
+from synthvlm_dagster.captions.measures.llm_judge import LlmJudge
 from synthvlm_dagster.errors import EndpointError
 from synthvlm_dagster.recipe.curation import Judge
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthvlm_dagster.captions.kenlm_perplexity import KenLmPerplexity
-from synthvlm_dagster.captions.perplexity import perplexity_measure
+from synthvlm_dagster.captions.measures.kenlm_perplexity import KenLmPerplexity
+from synthvlm_dagster.captions.measures.perplexity import perplexity_measure
 from synthvlm_dagster.errors import ModelError
 from synthvlm_dagster.recipe import Curation, KenLm, Perplexity
-from synthvlm_dagster_tests.captions.language import (
+from synthvlm_dagster_tests.captions.measures.language import (
     as_captions,
     measured,
     sentences,
@@ -28,7 +28,7 @@ kenlm = pytest.importorskip("kenlm")
 sentencepiece = pytest.importorskip("sentencepiece")
 
 WRAPPED = str(Curation.model_fields["text_template"].default)
-COCO = Path(__file__).parents[3] / "shared/data/captions/coco_captions_val2017.json.gz"
+COCO = Path(__file__).parents[4] / "shared/data/captions/coco_captions_val2017.json.gz"
 ODD_TEXTS = [
     "",
     " ",
@@ -183,7 +183,7 @@ def test_empty_text_has_perplexity_0(models: KenLm) -> None:
 
 
 def test_millions_come_in_parts(models: KenLm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("synthvlm_dagster.captions.kenlm_perplexity._CAPTIONS_AT_A_TIME", 8)
+    monkeypatch.setattr("synthvlm_dagster.captions.measures.kenlm_perplexity._CAPTIONS_AT_A_TIME", 8)
     texts = sentences(20)
     frames = KenLmPerplexity(models).measure(as_captions(texts), lambda _: None)
     assert [frame.height for frame in frames] == [8, 8, 4]

@@ -18,11 +18,11 @@ from transformers import (
     BlipProcessor,
 )
 
-from synthvlm_dagster.captions.image_text_matching import BlipMatching, check_blip
+from synthvlm_dagster.captions.measures.image_text_matching import BlipMatching, check_blip
 from synthvlm_dagster.demo import world
 from synthvlm_dagster.errors import ModelError, RecipeError
 from synthvlm_dagster.recipe import ImageTextMatching
-from synthvlm_dagster_tests.captions.shown_captions import SHOWN_SCHEMA, shown_captions
+from synthvlm_dagster_tests.captions.measures.shown_captions import SHOWN_SCHEMA, shown_captions
 
 SIDE = 32
 POSITIONS = 24

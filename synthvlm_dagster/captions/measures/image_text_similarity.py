@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from synthvlm_dagster.captions.image_text_pairs import measure_pairs
+from synthvlm_dagster.captions.measures.image_text_pairs import measure_pairs
 from synthvlm_dagster.devices import usable_device
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
 from synthvlm_dagster.open_clip_models import OpenClip, load_open_clip
@@ -23,7 +23,7 @@ _FIELD = "curation.rules.image_text_similarity"
 class ClipSimilarity:
     """Cosine in [-1, 1] of a caption, as it is, with its original image, under an open_clip model.
 
-    A `captions.measurements.Measure`. Captions longer than the model's context (77 tokens) are truncated. The model is
+    A `Measure`. Captions longer than the model's context (77 tokens) are truncated. The model is
     loaded when the first caption with an image is measured.
 
     Raises:
@@ -43,7 +43,7 @@ class ClipSimilarity:
         self.identity = fingerprint(self.name, weights, rule.dtype)
 
     def measure(self, captions: pl.DataFrame, on_progress: Callable[[str], None]) -> Iterator[pl.DataFrame]:
-        """See `captions.measurements.Measure`.
+        """See `Measure`.
 
         Raises:
             ModelError: the model cannot be loaded.

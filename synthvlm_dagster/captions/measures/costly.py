@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from synthvlm_dagster.captions.curate import COSTLY_RULES
-from synthvlm_dagster.captions.measurements import Measure, MeasurementStore
+from synthvlm_dagster.captions.measures.measurements import Measure, MeasurementStore
 from synthvlm_dagster.recipe import Curation
 from synthvlm_dagster.storage import Storage
 
@@ -30,19 +30,19 @@ def costly_measure(rule: str, curation: Curation) -> Measure | None:
     """
     rules = curation.rules
     if rule == "image_text_similarity" and rules.image_text_similarity and rules.image_text_similarity.model:
-        from synthvlm_dagster.captions.image_text_similarity import ClipSimilarity
+        from synthvlm_dagster.captions.measures.image_text_similarity import ClipSimilarity
 
         return ClipSimilarity(rules.image_text_similarity)
     if rule == "perplexity" and rules.perplexity:
-        from synthvlm_dagster.captions.perplexity import perplexity_measure
+        from synthvlm_dagster.captions.measures.perplexity import perplexity_measure
 
         return perplexity_measure(rules.perplexity, curation.text_template)
     if rule == "image_text_matching" and rules.image_text_matching:
-        from synthvlm_dagster.captions.image_text_matching import BlipMatching
+        from synthvlm_dagster.captions.measures.image_text_matching import BlipMatching
 
         return BlipMatching(rules.image_text_matching)
     if rule == "judge" and rules.judge:
-        from synthvlm_dagster.captions.llm_judge import LlmJudge
+        from synthvlm_dagster.captions.measures.llm_judge import LlmJudge
 
         return LlmJudge(rules.judge)
     return None

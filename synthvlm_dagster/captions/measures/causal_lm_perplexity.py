@@ -35,7 +35,7 @@ _NOT_FINITE = "the model gives no finite value; try another dtype"
 class CausalLmPerplexity:
     """Perplexity per token, exp of the mean negative log-likelihood, of the bare caption: at least 1.
 
-    A `captions.measurements.Measure`. The model reads a token of beginning first (the tokenizer's bos_token, else its
+    A `Measure`. The model reads a token of beginning first (the tokenizer's bos_token, else its
     eos_token, as lm-evaluation-harness does), so that the first token of the caption counts too; the end is not
     predicted. With a tokenizer that has neither, the first token is only read. A text longer than the model's context
     is cut off there; one of fewer than two tokens, that of beginning included, cannot be measured. The same to about
@@ -54,7 +54,7 @@ class CausalLmPerplexity:
         self.identity = fingerprint("causal_lm", model_identity(lm.model, lm.revision), lm.dtype)
 
     def measure(self, captions: pl.DataFrame, on_progress: Callable[[str], None]) -> Iterator[pl.DataFrame]:
-        """See `captions.measurements.Measure`.
+        """See `Measure`.
 
         Raises:
             ModelError: the model cannot be loaded, or is no causal language model.
