@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from synthvlm_dagster.devices import usable_device
 from synthvlm_dagster.errors import ModelError, RecipeError
 from synthvlm_dagster.images.model_folder import check_model, is_local, scheduler_class
+from synthvlm_dagster.quiet import quiet_models
 from synthvlm_dagster.recipe import Generation
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class DiffusersGenerator:
             "generator": generators,
         }
         size = {"width": settings.width, "height": settings.height}
-        with _quiet():
+        with quiet_models():
             if settings.refiner is None:
                 return _call(self._pipelines[0], **arguments, **size, output_type="pil").images
             base, refiner = self._pipelines
@@ -95,7 +95,7 @@ def _load_pipelines(generation: Generation) -> list[DiffusionPipeline]:
     check_model(generation)
     device = usable_device(generation.device, "generation.device")
     dtype = _dtype(generation.dtype, device)
-    with _quiet():
+    with quiet_models():
         base = _load(AutoPipelineForText2Image, generation.model, generation.revision, generation.variant, dtype=dtype)
         pipelines = [base]
         if refiner := generation.refiner:
@@ -164,23 +164,3 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
         warnings.warn("generation.dtype: float16 on a CPU is computed in float32", stacklevel=2)
         return torch.float32
     return getattr(torch, name)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep diffusers' and transformers' bars and hints (such as one per caption that is cut) off the terminal."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    libraries = (diffusers_logging, transformers_logging)
-    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
-    for library in libraries:
-        library.set_verbosity_error()
-        library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library, (verbosity, bars) in zip(libraries, before, strict=True):
-            library.set_verbosity(verbosity)
-            if bars:
-                library.enable_progress_bar()

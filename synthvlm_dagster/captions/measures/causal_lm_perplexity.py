@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from synthvlm_dagster.captions.measures.measurements import VALUES_SCHEMA
+from synthvlm_dagster.captions.measures.transformers_models import (
+    check_transformers_model,
+    load_transformers_model,
+)
 from synthvlm_dagster.devices import usable_device
 from synthvlm_dagster.errors import ModelError
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
@@ -23,11 +25,9 @@ if TYPE_CHECKING:
     import torch
 
 _FIELD = "curation.rules.perplexity.causal_lm"
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _BATCHES_SORTED_TOGETHER = 64
 _USUAL_TOKENS = 64
 """Padded tokens that a batch may have per caption of batch_size: bounds the memory that long texts take."""
-_SCHEMA = pl.Schema({"key": pl.String, "value": pl.Float64, "problem": pl.String})
 _TOO_SHORT = "the text has fewer than two tokens"
 _NOT_FINITE = "the model gives no finite value; try another dtype"
 
@@ -49,7 +49,7 @@ class CausalLmPerplexity:
     extras = pl.Schema()
 
     def __init__(self, lm: CausalLm) -> None:
-        _check_model(lm.model)
+        check_transformers_model(lm.model, f"{_FIELD}.model")
         self._lm = lm
         self.identity = fingerprint("causal_lm", model_identity(lm.model, lm.revision), lm.dtype)
 
@@ -73,25 +73,30 @@ class CausalLmPerplexity:
                 done += [_row(key, loss) for key, loss in zip(keys, losses, strict=True)]
                 progress.report(measured + len(done))
                 if time.monotonic() - yielded_at >= SECONDS_BETWEEN_REPORTS:
-                    yield pl.DataFrame(done, schema=_SCHEMA, orient="row")
+                    yield pl.DataFrame(done, schema=VALUES_SCHEMA, orient="row")
                     measured += len(done)
                     done = []
                     yielded_at = time.monotonic()
             if done:
-                yield pl.DataFrame(done, schema=_SCHEMA, orient="row")
+                yield pl.DataFrame(done, schema=VALUES_SCHEMA, orient="row")
                 measured += len(done)
                 yielded_at = time.monotonic()
 
     @cached_property
     def _loaded(self) -> _LanguageModel:
         import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        device = usable_device(self._lm.device, f"{_FIELD}.device")
-        model, tokenizer = _load(self._lm)
-        loaded = _LanguageModel(model.to(device, getattr(torch, self._lm.dtype)).eval(), tokenizer)
+        lm = self._lm
+        device = usable_device(lm.device, f"{_FIELD}.device")
+        classes = (AutoModelForCausalLM, AutoTokenizer)
+        model, tokenizer = load_transformers_model(
+            lm.model, lm.revision, f"{_FIELD}.model", classes, "causal language model", dtype=lm.dtype
+        )
+        loaded = _LanguageModel(model.to(device, getattr(torch, lm.dtype)).eval(), tokenizer)
         if not loaded.is_causal():
             raise ModelError(
-                f"{_FIELD}.model: {self._lm.model}: is no causal language model: what it says of a token depends on "
+                f"{_FIELD}.model: {lm.model}: is no causal language model: what it says of a token depends on "
                 "later ones. Name a model that was trained to predict the next token"
             )
         return loaded
@@ -164,48 +169,3 @@ def _batches(tokens: dict[str, list[int]], batch_size: int) -> Iterator[list[str
 def _row(key: str, loss: float) -> tuple[str, float | None, str | None]:
     # NaN fails the comparison too; above 700 nats, exp leaves the range of a float.
     return (key, math.exp(loss), None) if loss < 700 else (key, None, _NOT_FINITE)
-
-
-def _check_model(model: str) -> None:
-    """Refuse, without network, what cannot be a causal language model whatever happens; of hub ids, the form."""
-    folder = Path(model)
-    if not folder.is_absolute() and not folder.exists():
-        if not _HUB_ID.fullmatch(model):
-            raise ModelError(f"{_FIELD}.model: {model}: is neither a folder nor a hub id such as org/model")
-        return
-    if not folder.is_dir():
-        raise ModelError(f"{_FIELD}.model: {folder}: no such model folder. Correct the path in the recipe")
-    config = folder / "config.json"
-    try:
-        json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{_FIELD}.model: {config}: cannot be read as a model's configuration: {error}") from error
-    if not any(folder.glob("*.safetensors")):
-        raise ModelError(
-            f"{_FIELD}.model: {folder}: holds no weights (*.safetensors). Convert others with "
-            "save_pretrained(..., safe_serialization=True)"
-        )
-
-
-def _load(lm: CausalLm) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    source: dict[str, Any] = {"revision": lm.revision or "main", "trust_remote_code": False}
-    try:
-        model, facts = AutoModelForCausalLM.from_pretrained(
-            lm.model, use_safetensors=True, output_loading_info=True, dtype=lm.dtype, **source
-        )
-        tokenizer = AutoTokenizer.from_pretrained(lm.model, **source)
-    except Exception as error:  # weight files and configurations of any origin fail in any way
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise ModelError(
-            f"{_FIELD}.model: {lm.model} cannot be loaded: {reason}. A model that is not on this machine needs the "
-            "network, once; or name a model folder"
-        ) from error
-    # transformers fills what a file lacks with random numbers and only logs it.
-    if lost := sorted(set(facts["missing_keys"]) & {name for name, _ in model.named_parameters()}):
-        raise ModelError(
-            f"{_FIELD}.model: {lm.model}: is no causal language model: its weights lack {lost[0]}"
-            f"{f' and {len(lost) - 1} others' if lost[1:] else ''}"
-        )
-    return model, tokenizer

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +10,11 @@ import polars as pl
 from PIL import Image
 
 from synthvlm_dagster.captions.measures.image_text_pairs import measure_pairs
+from synthvlm_dagster.captions.measures.transformers_models import (
+    check_transformers_model,
+    load_transformers_model,
+)
 from synthvlm_dagster.devices import usable_device
-from synthvlm_dagster.errors import ModelError
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
 from synthvlm_dagster.recipe import ImageTextMatching
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import torch
 
 _FIELD = "curation.rules.image_text_matching"
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _MATCH = 1
 """Index of "match" among the two classes of the matching head."""
 
@@ -56,63 +55,25 @@ class BlipMatching:
 
     def _load(self) -> _MatchingHead:
         import torch
+        from transformers import BlipForImageTextRetrieval, BlipProcessor
 
-        device = usable_device(self._rule.device, f"{_FIELD}.device")
-        model, processor = _load_blip(self._rule)
-        return _MatchingHead(model.to(device, getattr(torch, self._rule.dtype)).eval(), processor)
+        rule = self._rule
+        check_blip(rule)
+        device = usable_device(rule.device, f"{_FIELD}.device")
+        classes = (BlipForImageTextRetrieval, BlipProcessor)
+        model, processor = load_transformers_model(
+            rule.model, rule.revision, f"{_FIELD}.model", classes, "BLIP retrieval model"
+        )
+        return _MatchingHead(model.to(device, getattr(torch, rule.dtype)).eval(), processor)
 
 
 def check_blip(rule: ImageTextMatching) -> None:
     """Refuse, without network, a model that cannot be a BLIP retrieval model whatever happens.
 
-    Of hub ids only the form is looked at.
-
     Raises:
         ModelError: it is neither a folder with a BLIP configuration and safetensors weights, nor a hub id.
     """
-    folder = Path(rule.model)
-    if not folder.is_absolute() and not folder.exists():
-        if not _HUB_ID.fullmatch(rule.model):
-            raise ModelError(f"{_FIELD}.model: {rule.model}: is neither a folder nor a hub id such as org/model")
-        return
-    if not folder.is_dir():
-        raise ModelError(f"{_FIELD}.model: {folder}: no such model folder. Correct the path in the recipe")
-    config = folder / "config.json"
-    try:
-        kind = json.loads(config.read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{_FIELD}.model: {config}: cannot be read as a model's configuration: {error}") from error
-    if kind != "blip":
-        raise ModelError(f"{_FIELD}.model: {folder}: is a model of type {kind}, not blip. Name a BLIP retrieval model")
-    if not any(folder.glob("*.safetensors")):
-        raise ModelError(
-            f"{_FIELD}.model: {folder}: holds no weights (*.safetensors). Convert others with "
-            "save_pretrained(..., safe_serialization=True)"
-        )
-
-
-def _load_blip(rule: ImageTextMatching) -> tuple[Any, Any]:
-    from transformers import BlipForImageTextRetrieval, BlipProcessor
-
-    check_blip(rule)
-    try:
-        model, facts = BlipForImageTextRetrieval.from_pretrained(
-            rule.model, revision=rule.revision or "main", use_safetensors=True, output_loading_info=True
-        )
-        processor = BlipProcessor.from_pretrained(rule.model, revision=rule.revision or "main")
-    except Exception as error:  # weight files and configurations of any origin fail in any way
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise ModelError(
-            f"{_FIELD}.model: {rule.model} cannot be loaded: {reason}. A model that is not on this machine needs the "
-            "network, once; or name a model folder"
-        ) from error
-    # transformers fills what a file lacks with random numbers and only logs it: a captioning BLIP has no such head.
-    if lost := sorted(set(facts["missing_keys"]) & {name for name, _ in model.named_parameters()}):
-        raise ModelError(
-            f"{_FIELD}.model: {rule.model}: is no BLIP retrieval model: its weights lack {lost[0]}"
-            f"{f' and {len(lost) - 1} others' if lost[1:] else ''}. Name one such as Salesforce/blip-itm-base-coco"
-        )
-    return model, processor
+    check_transformers_model(rule.model, f"{_FIELD}.model", kind="blip")
 
 
 class _MatchingHead:

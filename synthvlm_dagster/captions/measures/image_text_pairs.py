@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import polars as pl
 
+from synthvlm_dagster.captions.measures.measurements import VALUES_SCHEMA
 from synthvlm_dagster.captions.measures.original_images import Opened, OriginalImages
 from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster.progress import Progress
 
 if TYPE_CHECKING:
     import torch
-
-VALUES_SCHEMA = pl.Schema({"key": pl.String, "value": pl.Float64, "problem": pl.String})
-"""Columns of the frames that a measure without extras yields."""
 
 _NOT_FINITE = "the model gives no finite value; try another dtype"
 

@@ -14,6 +14,7 @@ import fsspec
 import polars as pl
 from fsspec.implementations.local import LocalFileSystem
 
+from synthvlm_dagster.captions.measures.measurements import VALUES_SCHEMA
 from synthvlm_dagster.captions.rules import TEXT_PLACE
 from synthvlm_dagster.errors import ModelError
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
@@ -27,7 +28,6 @@ _PACKAGES = ("kenlm", "sentencepiece")
 _CAPTIONS_AT_A_TIME = 8192
 _WORD_START = "▁"
 _LARGEST_EXPONENT = 308
-_SCHEMA = pl.Schema({"key": pl.String, "value": pl.Float64, "problem": pl.String})
 _NOT_FINITE = "the n-gram model gives no finite perplexity"
 _SHOWN = 300
 
@@ -73,7 +73,7 @@ class KenLmPerplexity:
         for part in captions.iter_slices(_CAPTIONS_AT_A_TIME):
             values = model.perplexities([self._template.replace(TEXT_PLACE, text) for text in part["text"]])
             problems = [_NOT_FINITE if value is None else None for value in values]
-            yield pl.DataFrame({"key": part["key"], "value": values, "problem": problems}, schema=_SCHEMA)
+            yield pl.DataFrame({"key": part["key"], "value": values, "problem": problems}, schema=VALUES_SCHEMA)
             done += part.height
             progress.report(done)
 

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from synthvlm_dagster.captions.measures.measurements import VALUES_SCHEMA
 from synthvlm_dagster.errors import EndpointError
 from synthvlm_dagster.fingerprint import fingerprint
+from synthvlm_dagster.progress import SECONDS_BETWEEN_REPORTS
 from synthvlm_dagster.recipe.curation import Judge
 
 if TYPE_CHECKING:
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 FAILURES_IN_A_ROW = 20
 """How many requests may end without a verdict one after the other before the judge stops asking."""
 
-_SECONDS_BETWEEN_REPORTS = 5.0
 _SHOWN = 200
 _REASONING = re.compile(r".*</(?:think|thinking|reasoning)>", re.IGNORECASE | re.DOTALL)
 _VERDICT = re.compile(r"[\W_]*(yes|no)(?![^\W_])", re.IGNORECASE)
@@ -212,7 +213,7 @@ class _Tally:
 
     @property
     def is_due(self) -> bool:
-        return time.monotonic() - self._reported >= _SECONDS_BETWEEN_REPORTS
+        return time.monotonic() - self._reported >= SECONDS_BETWEEN_REPORTS
 
     def report(self) -> str:
         self._reported = time.monotonic()
@@ -269,7 +270,7 @@ def _take(answers: queue.SimpleQueue[_Answer | None]) -> tuple[list[_Answer], bo
     """What was answered since the last call, after waiting for something to be there, and whether more will come."""
     batch: list[_Answer | None] = []
     try:
-        batch.append(answers.get(timeout=_SECONDS_BETWEEN_REPORTS))
+        batch.append(answers.get(timeout=SECONDS_BETWEEN_REPORTS))
         while True:
             batch.append(answers.get_nowait())
     except queue.Empty:
@@ -303,7 +304,7 @@ def _read(key: str, completion: object) -> _Answer:
 
 
 def _frame(answers: list[_Answer]) -> pl.DataFrame:
-    schema = pl.Schema({"key": pl.String(), "value": pl.Float64(), "problem": pl.String(), **LlmJudge.extras})
+    schema = pl.Schema([*VALUES_SCHEMA.items(), *LlmJudge.extras.items()])
     return pl.DataFrame([{column: getattr(answer, column) for column in schema} for answer in answers], schema=schema)
 
 

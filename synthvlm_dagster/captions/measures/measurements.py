@@ -14,6 +14,9 @@ from synthvlm_dagster.storage import Storage
 MEASUREMENTS = "captions/measurements"
 """Folder of one table for each measure and identity: key, value and the measure's extras."""
 
+VALUES_SCHEMA = pl.Schema({"key": pl.String(), "value": pl.Float64(), "problem": pl.String()})
+"""Columns of the frames that a measure yields, before its extras."""
+
 # A judge's answers come in one by one; so many files are put together into one.
 _MOST_CHUNKS = 256
 
