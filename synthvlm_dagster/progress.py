@@ -14,7 +14,7 @@ class Progress:
     def __init__(self, what: str, on_progress: Callable[[str], None], total: int | None = None) -> None:
         """
         Args:
-            what: what is counted, with its verb, e.g. `captions measured`.
+            what: what is counted, e.g. `captions measured`.
             on_progress: called with one line.
             total: how many there are, when it is known.
         """
@@ -28,4 +28,6 @@ class Progress:
         now = time.monotonic()
         if now - self._reported >= SECONDS_BETWEEN_REPORTS:
             self._reported = now
-            self._on_progress(f"{done:,}{self._of} {self._what}, {done / (now - self._started):,.0f} per second")
+            rate = done / (now - self._started)
+            shown = f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+            self._on_progress(f"{done:,}{self._of} {self._what}, {shown} per second")

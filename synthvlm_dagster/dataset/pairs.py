@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 
 import polars as pl
 
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.shard import read_images
+from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
 
 SELECTED = "dataset/selected"
 
 _IMAGES_IN_MEMORY = 64
-_SECONDS_BETWEEN_REPORTS = 5.0
 
 
 def with_images(
@@ -36,7 +35,8 @@ def with_images(
     Raises:
         StorageError: an image is missing from the store.
     """
-    done, started, reported = 0, time.monotonic(), time.monotonic()
+    done = 0
+    progress = Progress("images", on_progress, pairs.height)
     for shard in pairs.sort("shard").partition_by("shard"):
         shard_key = shard["shard"][0]
         missing = set(shard["image_id"])
@@ -50,9 +50,7 @@ def with_images(
                 .select(*pairs.columns, *new)
             )
             done += batch.height
-            if time.monotonic() - reported >= _SECONDS_BETWEEN_REPORTS:
-                reported = time.monotonic()
-                on_progress(f"{done:,} of {pairs.height:,} images, {done / (reported - started):.0f} per second")
+            progress.report(done)
         if missing:
             raise StorageError(
                 f"shard {shard_key}: {len(missing)} images of selected or scored pairs are not in the store, among "

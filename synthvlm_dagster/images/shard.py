@@ -20,13 +20,12 @@ from synthvlm_dagster.images.table import (
     present_ids,
     write_images,
 )
+from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-SECONDS_BETWEEN_REPORTS = 10.0
 
 
 class Generator(Protocol):
@@ -102,18 +101,15 @@ def generate_shard(
     if load_seconds := generator.load():
         on_progress(f"shard {shard}: loaded the model in {load_seconds:.1f} s")
 
-    began = reported = time.monotonic()
+    began = time.monotonic()
+    progress = Progress(f"images of shard {shard}", on_progress, missing.height)
     made = 0
     for chunk in missing.iter_slices(generation.images_per_chunk):
         encoded: list[tuple[bytes, int, int]] = []
         for batch in chunk.iter_slices(generation.batch_size):
             images = generator.generate(batch["text"].to_list(), image_seeds(recipe, batch))
             encoded += [encode_image(image, generation) for image in images]
-            if time.monotonic() - reported >= SECONDS_BETWEEN_REPORTS:
-                reported = time.monotonic()
-                done = made + len(encoded)
-                rate = done / (reported - began)
-                on_progress(f"shard {shard}: {done} of {missing.height} images, {rate:.2f} images/s")
+            progress.report(made + len(encoded))
         write_images(storage, table, image_rows(recipe, chunk, encoded))
         made += chunk.height
     summary = ShardSummary(shard, table, planned.height, made, time.monotonic() - began, load_seconds, set_aside)

@@ -15,6 +15,7 @@ from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.images.shard import read_images
 from synthvlm_dagster.images.table import images_table, present_ids
+from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.naming import scores_table
@@ -40,8 +41,6 @@ SCORES_COLUMNS = {
     "clip_score": "Cosine of image and prefixed caption, clipped at 0: in [0, 1].",
     "ssim": "Similarity of the image with itself after the round trip through the small size: in [-1, 1].",
 }
-
-_SECONDS_BETWEEN_REPORTS = 5.0
 
 
 class ShardScoring(NamedTuple):
@@ -85,7 +84,8 @@ def score_shard(
     _set_damaged_chunks_aside(recipe, storage, shard, on_progress)
     total = missing_scores(recipe, storage, shard).select(pl.len()).collect().item()
     table = scores_table(recipe, shard)
-    started = reported = time.monotonic()
+    started = time.monotonic()
+    progress = Progress(f"images of shard {shard} scored", on_progress, total)
     done = 0
     waiting: list[pl.DataFrame] = []
     for batch in _unscored_batches(recipe, storage, shard):
@@ -94,12 +94,12 @@ def score_shard(
         if done == total or sum(frame.height for frame in waiting) >= recipe.generation.images_per_chunk:
             _write_chunk(storage, table, waiting)
             waiting = []
-        if done == total or time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
-            reported = time.monotonic()
-            on_progress(f"shard {shard}: scored {done} of {total} images, {done / (reported - started):.1f} images/s")
+        progress.report(done)
     if waiting:
         _write_chunk(storage, table, waiting)
-    return ShardScoring(done, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    on_progress(f"shard {shard}: scored {done} of {total} images, {done / max(seconds, 1e-6):.1f} images/s")
+    return ShardScoring(done, seconds)
 
 
 def missing_scores(recipe: Recipe, storage: Storage, shard: str) -> pl.LazyFrame:
