@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 import fsspec
 import polars as pl
@@ -147,16 +147,8 @@ class Storage:
         Raises:
             StorageError: the file cannot be written.
         """
-        from pyarrow.parquet import ParquetWriter
-
-        arrow_schema = _to_arrow(pl.DataFrame(schema=schema)).schema
-        with (
-            self._staged_file(f"{table}/{WHOLE_TABLE}") as staged,
-            ParquetWriter(staged, arrow_schema, compression="zstd", compression_level=1) as writer,
-        ):
-            yield lambda frame: writer.write_table(
-                _to_arrow(frame.select(schema.names())), row_group_size=max(frame.height, 1)
-            )
+        with self._staged_file(f"{table}/{WHOLE_TABLE}") as staged, _parquet_writer(staged, schema) as write:
+            yield write
 
     def batches(self, table: str, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         """The rows of a table in order, a part at a time, so that they never stand in memory together.
@@ -168,15 +160,12 @@ class Storage:
         Raises:
             StorageError: the table has no file yet.
         """
-        from pyarrow.parquet import ParquetFile
-
         paths = self.files(table, ".parquet")
         if not paths:
             raise _missing_table(self.url(table))
         for path in paths:
             with self.open(path) as file:
-                for batch in ParquetFile(file).iter_batches(batch_size=_BATCH_ROWS, columns=columns):
-                    yield pl.DataFrame(batch)
+                yield from _batches(file, columns)
 
     def scan(self, table: str) -> pl.LazyFrame:
         """The rows of every file below the table's folder, lazily, in order of file name.
@@ -282,6 +271,78 @@ class Storage:
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}".rstrip("/")
+
+
+class TemporaryTable:
+    """Rows on the local disk for this process alone, for what does not fit into memory.
+
+    The file has no name: it is gone when it is closed, or when the process ends, even by kill -9.
+    """
+
+    def __init__(self) -> None:
+        """
+        Raises:
+            StorageError: no file can be made in the system's folder for temporary files ($TMPDIR).
+        """
+        with _room_for_temporary_files():
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
+
+    def close(self) -> None:
+        """Forget the rows."""
+        self._file.close()
+
+    @contextmanager
+    def writer(self, schema: pl.Schema) -> Iterator[Callable[[pl.DataFrame], None]]:
+        """Write the rows, once, by frames that never stand in memory together.
+
+        Yields:
+            The function that writes one frame with the columns of `schema`. It raises StorageError when the disk is
+            full.
+        """
+        with _parquet_writer(self._file, schema) as write:
+
+            def write_where_there_is_room(frame: pl.DataFrame) -> None:
+                with _room_for_temporary_files():
+                    write(frame)
+
+            yield write_where_there_is_room
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+        """The rows in order, a part at a time; one such reading must end before the next begins.
+
+        Args:
+            columns: columns to read; None: all.
+        """
+        yield from _batches(self._file, columns)
+
+
+@contextmanager
+def _parquet_writer(file: Path | IO[bytes], schema: pl.Schema) -> Iterator[Callable[[pl.DataFrame], None]]:
+    from pyarrow.parquet import ParquetWriter
+
+    arrow_schema = _to_arrow(pl.DataFrame(schema=schema)).schema
+    with ParquetWriter(file, arrow_schema, compression="zstd", compression_level=1) as writer:
+        yield lambda frame: writer.write_table(
+            _to_arrow(frame.select(schema.names())), row_group_size=max(frame.height, 1)
+        )
+
+
+def _batches(file: IO[bytes], columns: Sequence[str] | None) -> Iterator[pl.DataFrame]:
+    from pyarrow.parquet import ParquetFile
+
+    for batch in ParquetFile(file).iter_batches(batch_size=_BATCH_ROWS, columns=columns):
+        yield pl.DataFrame(batch)
+
+
+@contextmanager
+def _room_for_temporary_files() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{tempfile.gettempdir()}: temporary files cannot be written: {error}. Make room, or set TMPDIR to a "
+            "folder on another disk"
+        ) from error
 
 
 def _to_arrow(frame: pl.DataFrame) -> pyarrow.Table:

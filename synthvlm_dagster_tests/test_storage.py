@@ -1,11 +1,12 @@
 import uuid
+from contextlib import closing
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 from synthvlm_dagster.errors import StorageError
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.storage import Storage, TemporaryTable
 
 ROWS = pl.DataFrame({"caption_id": ["b", "a"], "score": [0.5, None], "image": [{"bytes": b"\x00", "path": "x"}] * 2})
 
@@ -66,6 +67,25 @@ def test_large_tables_come_in_batches(storage):
     batches = list(storage.batches("captions/raw"))
     assert len(batches) > 1
     assert_frame_equal(pl.concat(batches), rows)
+
+
+def test_a_temporary_table_comes_back_in_order_and_has_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    parts = [ROWS, ROWS.with_columns(score=pl.lit(2.5))] * 3
+    with closing(TemporaryTable()) as table:
+        with table.writer(ROWS.schema) as write:
+            for part in parts:
+                write(part.select("image", "score", "caption_id"))
+        for _ in range(2):
+            assert_frame_equal(pl.concat(table.batches()), pl.concat(parts))
+        assert_frame_equal(pl.concat(table.batches(["score"])), pl.concat(parts).select("score"))
+        assert not list(tmp_path.iterdir())
+
+
+def test_without_a_place_for_temporary_files_there_is_a_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(StorageError, match=r"gone: temporary files cannot be written.*TMPDIR"):
+        TemporaryTable()
 
 
 def test_versions_follow_content(storage):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import chain
 from typing import Any
 
@@ -20,7 +20,7 @@ from synthvlm_dagster.captions.rules import STATISTICS, measure_captions
 from synthvlm_dagster.captions.verdicts import Facts, Verdicts, below_the_best, outside
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import Bounds, Curation
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.storage import TemporaryTable
 
 UNREADABLE_ROW = "unreadable_row"
 LENGTH_RULES = ("text_length", "num_words")
@@ -44,8 +44,6 @@ CURATION_COLUMNS = {
     "shard": "Partition of the caption's images and scores.",
     "rejected_by": "The first rule, in the order of curation, that rejects the caption.",
 }
-
-_SCRATCH = "measured"
 
 
 def curate_captions(
@@ -137,25 +135,24 @@ class Curator:
         """
         # Duplicates, and all that runs a model, need the verdicts on every caption before them: what is measured on the
         # texts waits on disk meanwhile, and only a few bytes of each caption stay in memory.
-        with tempfile.TemporaryDirectory(prefix="synthvlm-curation-") as folder:
-            scratch = Storage(folder)
+        with closing(TemporaryTable()) as scratch:
             facts = self._measure_texts(raw, scratch)
             verdicts = Verdicts(self.rows)
             late = self._ask_rules(facts, verdicts, scratch)
             start = 0
-            for part in scratch.batches(_SCRATCH):
+            for part in scratch.batches():
                 stop = start + part.height
                 columns = {name: pl.Series(values[start:stop], nan_to_null=True) for name, values in late.items()}
                 judged = part.with_columns(**columns).hstack(verdicts.columns(start, stop))
                 yield self._divided(judged)
                 start = stop
 
-    def _measure_texts(self, raw: Iterable[pl.DataFrame], scratch: Storage) -> Facts:
+    def _measure_texts(self, raw: Iterable[pl.DataFrame], scratch: TemporaryTable) -> Facts:
         facts = Facts()
         progress = Progress("captions measured", self._on_progress)
         parts = (self._with_text_statistics(part) for part in raw)
         first = next(parts)
-        with scratch.table_writer(_SCRATCH, first.schema) as write:
+        with scratch.writer(first.schema) as write:
             for part in chain([first], parts):
                 write(part)
                 self._note_facts(part, facts)
@@ -208,7 +205,7 @@ class Curator:
         bounds: Bounds = getattr(self._curation.rules, rule)
         return outside(measured[rule].to_numpy(), bounds)
 
-    def _ask_rules(self, facts: Facts, verdicts: Verdicts, scratch: Storage) -> dict[str, np.ndarray]:
+    def _ask_rules(self, facts: Facts, verdicts: Verdicts, scratch: TemporaryTable) -> dict[str, np.ndarray]:
         """Ask every rule in the recipe's order; gives the costly statistics, float64 with NaN where not measured."""
         rules = self._curation.rules
         late: dict[str, np.ndarray] = {}
@@ -235,7 +232,7 @@ class Curator:
                 verdicts.reject(rule, facts.take(f"broken {rule}"))
         return late
 
-    def _reject_duplicates(self, facts: Facts, verdicts: Verdicts, scratch: Storage) -> None:
+    def _reject_duplicates(self, facts: Facts, verdicts: Verdicts, scratch: TemporaryTable) -> None:
         kept = np.flatnonzero(verdicts.kept)
         first = pl.Series(facts.take("duplicate key")[kept]).is_first_distinct().to_numpy()
         copies = np.zeros(self.rows, dtype=bool)
@@ -248,7 +245,7 @@ class Curator:
         verdicts.reject("duplicates", copies)
 
     def _costly_values(
-        self, rule: str, verdicts: Verdicts, scratch: Storage, known: np.ndarray | None = None
+        self, rule: str, verdicts: Verdicts, scratch: TemporaryTable, known: np.ndarray | None = None
     ) -> np.ndarray:
         values = np.full(self.rows, np.nan) if known is None else known
         store = self._measured.get(rule)
@@ -269,10 +266,12 @@ class Curator:
         return [rule for rule in rules if rule in self._switched_on]
 
 
-def _rows_of(scratch: Storage, wanted: np.ndarray, columns: list[str]) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
+def _rows_of(
+    scratch: TemporaryTable, wanted: np.ndarray, columns: list[str]
+) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
     """The places of the wanted rows and their columns, a part at a time."""
     start = 0
-    for part in scratch.batches(_SCRATCH, columns):
+    for part in scratch.batches(columns):
         here = wanted[start : start + part.height]
         if here.any():
             yield start + np.flatnonzero(here), part.filter(pl.Series(here))
