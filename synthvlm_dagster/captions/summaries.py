@@ -191,7 +191,7 @@ def _bounds(curation: Curation, rule: str) -> Bounds | None:
 
 
 def kept_text(curation: Curation, rule: str) -> str:
-    """What a rule keeps, in a few signs: `≥ 0.1 and ≤ 0.4`, `en`, `off`; empty for rules that have no statistic."""
+    """What a rule keeps, in a few signs: `0.1–0.4`, `en`, `off`; empty for rules that have no statistic."""
     settings: Any = getattr(curation.rules, rule, None)
     if rule not in STATISTIC_RULES:
         return ""
@@ -202,5 +202,8 @@ def kept_text(curation: Curation, rule: str) -> str:
     if rule == "language":
         least = f", ≥ {settings.min_score:g}" if settings.min_score else ""
         return ", ".join(settings.keep) + least
-    bounds = (("≥", settings.min), ("≤", settings.max))
-    return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None) or "any"
+    if settings.min is not None and settings.max is not None:
+        return f"{settings.min:g}–{settings.max:g}"
+    if settings.min is not None:
+        return f"≥ {settings.min:g}"
+    return "any" if settings.max is None else f"≤ {settings.max:g}"

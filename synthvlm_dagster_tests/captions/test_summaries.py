@@ -91,7 +91,7 @@ def test_the_most_rejected_are_the_farthest_from_the_bounds(counted):
 def test_borderline_captions_are_the_nearest_to_the_bounds_on_both_sides(counted):
     curated, rejected, curation = counted
     rows = [row for row in examples(borderline_markdown(curated, rejected, curation)) if row[0] == "num_words"]
-    assert {row[1] for row in rows} == {"≥ 10 and ≤ 20"}
+    assert {row[1] for row in rows} == {"10–20"}
     kept, others = (sorted(float(row[2]) for row in rows if row[3] == verdict) for verdict in ("kept", "rejected"))
     assert len(kept) == len(others) == 5
     assert {10, 11, 19, 20} <= set(kept)
