@@ -9,7 +9,23 @@ from typing import Any
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
 from synthvlm_dagster.recipe import Generation, Recipe
 
-_WITHOUT_EFFECT_ON_PIXELS = frozenset({"batch_size", "device", "images_per_chunk", "licence"})
+_WITHOUT_EFFECT_ON_PIXELS = frozenset(
+    {
+        "accept_licence",
+        "batch_size",
+        "compile",
+        "device",
+        "fuse_qkv",
+        "generator",
+        "images_per_chunk",
+        "licence",
+        "preset",
+        "price_per_gpu_hour",
+        "retries",
+    }
+)
+# Left out while they are at their defaults, so that images made before these settings existed keep their name.
+_LATER_SETTINGS = ("vae", "loras", "quantization", "guidance_end", "long_prompts")
 
 
 def generator_name(recipe: Recipe) -> str:
@@ -25,8 +41,10 @@ def generator_name(recipe: Recipe) -> str:
     weights = [model_identity(generation.model, generation.revision)]
     if generation.refiner:
         weights.append(model_identity(generation.refiner.model, generation.refiner.revision))
+    weights += [model_identity(part.model, part.revision) for part in (generation.vae, *generation.loras) if part]
     settings = pixel_settings(generation)
-    for part in (settings, settings["refiner"] or {}):
+    parts = [settings["refiner"], settings.get("vae"), *settings.get("loras", [])]
+    for part in (settings, *filter(None, parts)):
         for replaced_by_weights in ("model", "revision"):
             part.pop(replaced_by_weights, None)
     slug = re.sub(r"[^a-z0-9]+", "-", PurePosixPath(generation.model).name.lower()).strip("-")
@@ -38,4 +56,7 @@ def pixel_settings(generation: Generation) -> dict[str, Any]:
     settings = generation.model_dump(mode="json", exclude=set(_WITHOUT_EFFECT_ON_PIXELS))
     if generation.image_format == "png":
         del settings["image_quality"]
+    for name in _LATER_SETTINGS:
+        if getattr(generation, name) == Generation.model_fields[name].default:
+            del settings[name]
     return settings

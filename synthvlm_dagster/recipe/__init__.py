@@ -15,7 +15,15 @@ from synthvlm_dagster.recipe.curation import (
     Perplexity,
 )
 from synthvlm_dagster.recipe.dataset import Selection
-from synthvlm_dagster.recipe.generation import Attempts, Generation, Scheduler
+from synthvlm_dagster.recipe.generation import (
+    Attempts,
+    Generation,
+    Lora,
+    Quantization,
+    Refiner,
+    Scheduler,
+    Vae,
+)
 from synthvlm_dagster.recipe.loading import (
     RECIPE_VARIABLE,
     RECIPES_FOLDER,
@@ -47,12 +55,16 @@ __all__ = [
     "KeepTop",
     "KenLm",
     "Language",
+    "Lora",
     "Perplexity",
+    "Quantization",
     "Recipe",
+    "Refiner",
     "Scheduler",
     "Scoring",
     "Selection",
     "SourceColumns",
+    "Vae",
     "active_recipe",
     "active_recipe_path",
     "load_recipe",

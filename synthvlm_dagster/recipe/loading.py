@@ -48,10 +48,21 @@ def parse_recipe(text: str, file: Path) -> Recipe:
     if not isinstance(content, dict):
         raise RecipeError(f"{file}: must be a YAML mapping with keys such as name, sources, generation")
     try:
-        recipe = Recipe.model_validate(content)
+        recipe = Recipe.model_validate(_over_preset(content))
     except ValidationError as error:
         raise RecipeError(explain_mistakes(error, Recipe, file, node)) from error
     return _with_absolute_locations(recipe, file.resolve().parent)
+
+
+def _over_preset(content: dict[Any, Any]) -> dict[Any, Any]:
+    """The recipe's content with its generation laid over the preset that it names, if there is such a preset."""
+    generation = content.get("generation")
+    preset = generation.get("preset") if isinstance(generation, dict) else None
+    file = RECIPES_FOLDER / "presets" / f"{preset}.yaml"
+    if not isinstance(preset, str) or not file.is_file():
+        return content
+    fragment = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return {**content, "generation": {**fragment, **generation}}
 
 
 @cache
