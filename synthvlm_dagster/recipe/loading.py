@@ -57,7 +57,9 @@ def parse_recipe(text: str, file: Path) -> Recipe:
 def _over_preset(content: dict[Any, Any]) -> dict[Any, Any]:
     """The recipe's content with its generation laid over the preset that it names, if there is such a preset."""
     generation = content.get("generation")
-    preset = generation.get("preset") if isinstance(generation, dict) else None
+    if not isinstance(generation, dict):
+        return content
+    preset = generation.get("preset")
     file = RECIPES_FOLDER / "presets" / f"{preset}.yaml"
     if not isinstance(preset, str) or not file.is_file():
         return content
