@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from synthvlm_dagster.errors import RecipeError
+from synthvlm_dagster.gpu_leases import leased_gpu
 
 if TYPE_CHECKING:
     import torch
@@ -14,7 +15,8 @@ def usable_device(name: str, field: str) -> torch.device:
     """The device of that name, once something could be placed on it.
 
     Args:
-        name: `auto` (cuda when there is one, else cpu) or a torch device such as `cuda:1`.
+        name: a torch device such as `cuda:1`, or `auto`: a GPU that no other process has leased, see `gpu_leases`,
+            else the cpu.
         field: the recipe's field, for the error.
 
     Raises:
@@ -23,7 +25,7 @@ def usable_device(name: str, field: str) -> torch.device:
     import torch
 
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda", leased_gpu()) if torch.cuda.is_available() else torch.device("cpu")
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
