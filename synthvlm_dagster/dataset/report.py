@@ -12,6 +12,7 @@ from synthvlm_dagster.dataset.gallery import Gallery, gather_galleries
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.dataset.report_facts import Facts, gather_facts, scored_pairs
 from synthvlm_dagster.images.contact_sheet import contact_sheet
+from synthvlm_dagster.images.licences import licence_statement
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import scorer_name
@@ -108,7 +109,7 @@ def _generator(recipe: Recipe) -> dict[str, str]:
         "Size": f"{generation.width} × {generation.height} pixels, {generation.image_format}",
         "Precision": generation.dtype,
         "Seed": str(recipe.seed),
-        "Licence": generation.licence or "not stated in the recipe",
+        "Licence": licence_statement(generation),
     }
     return {name: value for name, value in facts.items() if value}
 

@@ -10,6 +10,7 @@ from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.checks import evaluate_images
 from synthvlm_dagster.images.contact_sheet import contact_sheet
 from synthvlm_dagster.images.generators import DiffusersGenerator
+from synthvlm_dagster.images.licences import check_licence
 from synthvlm_dagster.images.naming import generator_name, pixel_settings
 from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, PLAN_TABLE, plan_attempts
 from synthvlm_dagster.images.shard import generate_shard, read_images
@@ -67,6 +68,7 @@ def generated_images(
 
     One row is one image of the shard. The model is loaded once per run, and not at all when nothing is missing.
     """
+    check_licence(recipe.generation)
     generator = DiffusersGenerator(recipe.generation)
 
     def generate(shard: str) -> tuple[str, dict[str, Any]]:

@@ -136,6 +136,20 @@ def test_a_shard_that_fails_leaves_the_others_recorded(project: Project, monkeyp
     assert not project.check_results()[SHARDS[0]]
 
 
+def test_a_generator_of_a_restrictive_licence_makes_nothing_before_it_is_accepted(project: Project) -> None:
+    project.curate(len(SHARDS))
+    project.run(planned_attempts)
+    licence = "Stability AI Community License"
+    project.recipe = project.recipe.model_copy(
+        update={"generation": project.recipe.generation.model_copy(update={"licence": licence})}
+    )
+    result = project.run(generated_images, partition_key=SHARDS[0])
+    assert not result.success
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    assert f"accept_licence: {licence}" in str(failure.step_failure_data.error)
+    assert project.storage.files(images_table(project.recipe, SHARDS[0])) == []
+
+
 @pytest.mark.parametrize("tags", [{"dagster/partition": SHARDS[0]}, RANGE], ids=["shard", "range"])
 def test_a_check_run_alone_sees_what_is_missing(project: Project, tags: dict[str, str]) -> None:
     project.curate(1)
