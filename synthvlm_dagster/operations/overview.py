@@ -5,11 +5,13 @@ from __future__ import annotations
 import dagster as dg
 import polars as pl
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from synthvlm_dagster.dataset.report_facts import Facts, gather_facts
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.shard import shard_progress
+from synthvlm_dagster.operations.estimate import Estimate, estimate_images
 from synthvlm_dagster.operations.run import Pipeline, Step
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import scorer_name
@@ -26,7 +28,7 @@ def print_plan(pipeline: Pipeline, console: Console) -> None:
     """Print what exists and what a run would make."""
     recipe, storage = pipeline.recipe, pipeline.storage
     console.print(f"[bold]{recipe.name}[/]  {recipe.description}", end="\n\n")
-    for name, value in _plan_lines(recipe, storage):
+    for name, value in _plan_lines(recipe, storage, pipeline.instance):
         console.print(f"  {name:<12}", end="")
         console.print(value, markup=False)
     table = Table("asset", "state", box=None, padding=(0, 3, 0, 2), header_style="bold")
@@ -36,7 +38,7 @@ def print_plan(pipeline: Pipeline, console: Console) -> None:
     console.print(table)
 
 
-def _plan_lines(recipe: Recipe, storage: Storage) -> list[tuple[str, str]]:
+def _plan_lines(recipe: Recipe, storage: Storage, instance: dg.DagsterInstance) -> list[tuple[str, str]]:
     generation = recipe.generation
     lines = [
         ("storage", storage.url()),
@@ -55,9 +57,27 @@ def _plan_lines(recipe: Recipe, storage: Storage) -> list[tuple[str, str]]:
     unfinished = progress.filter(pl.col("missing") > 0)["shard"].to_list()
     lines.append(("captions", f"{raw:,} found, {curated:,} kept by curation"))
     lines.append(("images", f"{progress['planned'].sum():,} planned, {progress['missing'].sum():,} to make"))
+    if to_make := progress["missing"].sum():
+        lines += _estimate_lines(estimate_images(recipe, storage, instance, to_make))
     if unfinished:
         lines.append(("shards", f"{len(unfinished)} of {recipe.shards} unfinished: {_shorten(unfinished)}"))
     return lines
+
+
+def _estimate_lines(estimate: Estimate) -> list[tuple[str, str]]:
+    if estimate.gpu_hours is None:
+        return [("time", "unknown until a shard has been made; try one with --shards")]
+    cost = "" if estimate.dollars is None else f", ${estimate.dollars:,.2f}"
+    lines = [("time", f"{_hours(estimate.gpu_hours)}{cost}, as the last {estimate.measured:,} images took")]
+    if estimate.bytes is not None:
+        lines.append(("room", f"{decimal(round(estimate.bytes))} more in the storage"))
+    return lines
+
+
+def _hours(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:,.1f} GPU-hours"
+    return f"{hours * 60:.1f} GPU-minutes" if hours * 60 >= 1 else f"{hours * 3600:.1f} GPU-seconds"
 
 
 def _state(pipeline: Pipeline, key: dg.AssetKey) -> str:

@@ -106,6 +106,22 @@ def test_new_captions_cost_only_their_own_images(project):
     assert len(set(project.image_ids()) - set(before)) == len(project.image_ids()) - len(before) == 2
 
 
+def test_plan_estimates_from_what_earlier_shards_took(tmp_path):
+    project = make_project(tmp_path)
+    project.synthvlm("run", "--select", 'group:"captions" or key:"planned_attempts"')
+    assert "unknown until a shard has been made" in project.synthvlm("plan").stdout
+    project.synthvlm("run", "--shards", "0000")
+    recipe = project.folder / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("  image_format", "  price_per_gpu_hour: 3600\n  image_format"))
+    plan = project.synthvlm("plan").stdout
+    (time,) = (line.split() for line in plan.splitlines() if line.strip().startswith("time"))
+    amount, unit, dollars = float(time[1]), time[2], float(time[3].strip("$,"))
+    in_seconds = amount * {"GPU-seconds,": 1, "GPU-minutes,": 60}[unit]
+    # At a dollar a second the two are the same number.
+    assert dollars == pytest.approx(in_seconds, rel=0.06)
+    assert "more in the storage" in plan
+
+
 def test_a_failing_shard_fails_alone_and_is_repaired_alone(tmp_path):
     project = make_project(tmp_path / "project")
     obstacle = tmp_path / "project" / "storage" / "images" / generator_name(project.recipe) / "0001"
