@@ -10,6 +10,7 @@ from typing import Any
 
 from synthvlm_dagster.errors import ModelError, RecipeError
 from synthvlm_dagster.recipe import Generation, Scheduler
+from synthvlm_dagster.recipe.generation import Lora
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _WITHOUT_WEIGHTS = ("Tokenizer", "TokenizerFast", "Scheduler", "Processor", "FeatureExtractor", "ProcessorFast")
@@ -19,10 +20,11 @@ _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 def check_model(generation: Generation) -> None:
     """Look whether the models and the scheduler that a recipe names can be used.
 
-    Local folders must be whole diffusers pipelines with safetensors weights; of hub ids only the form is looked at.
+    Local folders must be whole, with safetensors weights: pipelines, an autoencoder, LoRA weights. Of hub ids only the
+    form is looked at.
 
     Raises:
-        ModelError: a model is neither a pipeline folder with all its weights nor a hub id.
+        ModelError: a model is neither a folder with all its weights nor a hub id.
         RecipeError: diffusers has no such scheduler, or the scheduler no such setting.
     """
     models = [generation.model, *([generation.refiner.model] if generation.refiner else [])]
@@ -30,7 +32,11 @@ def check_model(generation: Generation) -> None:
         if is_local(model):
             check_folder(Path(model))
         elif not _HUB_ID.fullmatch(model):
-            raise ModelError(f"{model}: is neither a folder nor a hub id such as org/model")
+            raise _neither(model)
+    if vae := generation.vae:
+        check_vae(vae.model)
+    for lora in generation.loras:
+        check_lora(lora)
     if generation.scheduler:
         scheduler_class(generation.scheduler)
 
@@ -69,6 +75,46 @@ def check_folder(folder: Path) -> None:
             _check_weights(folder / name)
 
 
+def check_vae(model: str) -> None:
+    """Look whether an autoencoder's folder has its configuration and its weights, in safetensors format, complete.
+
+    Raises:
+        ModelError: names what is missing, damaged or pickled.
+    """
+    folder = Path(model)
+    if not is_local(model):
+        if not _HUB_ID.fullmatch(model):
+            raise _neither(model)
+        return
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: is no autoencoder: it has no config.json. Correct generation.vae in the recipe")
+    _check_weights(folder)
+
+
+def check_lora(lora: Lora) -> None:
+    """Look whether LoRA weights are one complete safetensors file.
+
+    Raises:
+        ModelError: names what is missing, damaged or pickled, or says that the file must be named.
+    """
+    name = lora.weight_name
+    if name and not name.endswith(".safetensors"):
+        raise ModelError(f"{lora.model}: LoRA weights are read from safetensors files only, which {name} is not")
+    if not is_local(lora.model):
+        if not _HUB_ID.fullmatch(lora.model):
+            raise _neither(lora.model)
+        return
+    folder = Path(lora.model)
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such folder of LoRA weights. Correct generation.loras in the recipe")
+    _check_weights(folder)
+    files = sorted(file.name for file in folder.glob("*.safetensors"))
+    if name and name not in files:
+        raise ModelError(f"{folder}: the weight file {name} is missing")
+    if not name and len(files) > 1:
+        raise ModelError(f"{folder}: has several weight files ({', '.join(files)}); name one as weight_name")
+
+
 def scheduler_class(scheduler: Scheduler) -> Any:
     """The diffusers class that a recipe's scheduler names.
 
@@ -93,6 +139,10 @@ def scheduler_class(scheduler: Scheduler) -> Any:
                 f"generation.scheduler.config.{key}: {scheduler.name} has no such setting{_suggestion(key, settings)}"
             )
     return found
+
+
+def _neither(model: str) -> ModelError:
+    return ModelError(f"{model}: is neither a folder nor a hub id such as org/model")
 
 
 def _check_weights(component: Path) -> None:

@@ -1,0 +1,133 @@
+"""The generator of a recipe: loads its pipelines when first asked, draws in two steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from synthvlm_dagster.errors import ModelError
+from synthvlm_dagster.images.generator import Drawn
+from synthvlm_dagster.quiet import quiet_models
+from synthvlm_dagster.recipe import Generation
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+    from PIL.Image import Image
+
+    from synthvlm_dagster.images.generators.family import Family
+
+
+class DiffusersGenerator:
+    """Any text-to-image pipeline of diffusers; implements `synthvlm_dagster.images.generator.Generator`.
+
+    The model is loaded when the first image is asked for, from safetensors only and without remote code. float16 is
+    hardly implemented on CPUs: there it becomes float32, with a warning, while names and rows keep the recipe's word.
+    """
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+        self._pipelines: list[DiffusionPipeline] = []
+        self._loaded: Family | None = None
+
+    def load(self) -> float:
+        """Load the models, if they are not loaded yet.
+
+        Returns:
+            Seconds that it took, the import of the libraries included; 0 when they were loaded before.
+
+        Raises:
+            ModelError: a model is missing, damaged, pickled, no text-to-image pipeline, or cannot be fetched.
+            RecipeError: the device, the scheduler or the quantization does not exist here, or the model cannot do what
+                the recipe asks of it.
+        """
+        if self._loaded:
+            return 0.0
+        began = time.monotonic()
+        from synthvlm_dagster.images.generators.families import family_of
+        from synthvlm_dagster.images.generators.loading import load_pipelines
+        from synthvlm_dagster.images.generators.speed import speed_up
+
+        pipelines = load_pipelines(self._generation)
+        family = family_of(pipelines, self._generation)
+        with quiet_models():
+            speed_up(family, self._generation)
+        self._pipelines, self._loaded = pipelines, family
+        return time.monotonic() - began
+
+    def denoise(self, texts: Sequence[str], seeds: Sequence[int]) -> Any:
+        """Latents of one image per text.
+
+        Args:
+            texts: captions of any length; `truncated` tells which are not read to their end.
+            seeds: as many, each in [0, 2**63). Each image's noise comes from its own CPU generator, so that it does
+                not depend on the batch: another batch size gives the same picture within numerical noise.
+
+        Returns:
+            What `decode` takes, on the device.
+
+        Raises:
+            ModelError: as `load`.
+            RecipeError: as `load`; or the pipeline refuses a setting.
+            torch.OutOfMemoryError: the batch is too large for the device.
+        """
+        import torch
+
+        family = self._family()
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        with quiet_models(), torch.no_grad():
+            return family.denoise(list(texts), generators)
+
+    def decode(self, latents: Any) -> list[Drawn]:
+        """The images of latents from `denoise`, in the same order; see `Generator.decode`.
+
+        Their bytes are those that the pipeline itself gives as PIL images. An image with a value that is not finite, or
+        one that the pipeline's safety checker refuses, is a problem instead.
+        """
+        import torch
+
+        with torch.no_grad():
+            return self._family().decode(latents)
+
+    def truncated(self, texts: Sequence[str]) -> list[bool]:
+        """Which texts are longer than what the model reads of them.
+
+        Raises:
+            ModelError: as `load`.
+            RecipeError: as `load`.
+        """
+        family = self._family()
+        with quiet_models():
+            return family.truncated(list(texts))
+
+    def peak_memory(self) -> int | None:
+        """Most bytes of device memory in use since the last call; None where the device does not count them."""
+        import torch
+
+        device = self._family().pipeline.device
+        if device.type != "cuda":
+            return None
+        peak = torch.cuda.max_memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        return peak
+
+    def generate(self, texts: Sequence[str], seeds: Sequence[int]) -> list[Image]:
+        """Both steps at once: one RGB image per text.
+
+        Raises:
+            ModelError: as `load`; or an image came out with a problem.
+            RecipeError: as `denoise`.
+        """
+        from PIL import Image
+
+        images = []
+        for drawn in self.decode(self.denoise(texts, seeds)):
+            if drawn.image is None:
+                raise ModelError(f"{self._generation.model}: {drawn.problem}")
+            images.append(Image.fromarray(drawn.image))
+        return images
+
+    def _family(self) -> Family:
+        self.load()
+        assert self._loaded is not None
+        return self._loaded
