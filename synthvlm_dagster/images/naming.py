@@ -14,6 +14,7 @@ _WITHOUT_EFFECT_ON_PIXELS = frozenset(
         "accept_licence",
         "batch_size",
         "compile",
+        "content_credentials",
         "device",
         "fuse_qkv",
         "generator",

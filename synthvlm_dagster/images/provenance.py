@@ -27,7 +27,7 @@ _NAMESPACES = {
     "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
     "synthvlm": "urn:synthvlm_dagster:provenance:1.0#",
 }
-_CREATOR_TOOL = "synthvlm_dagster"
+CREATOR_TOOL = "synthvlm_dagster"
 """Without its version: a newer program makes the same file of the same row."""
 _DIGEST = "sha256:"
 
@@ -73,7 +73,7 @@ def synthetic_content_xmp(provenance: Provenance) -> bytes:
     """An XMP packet (ISO 16684-1) that marks an image as made by a trained model; equal facts, equal bytes."""
     properties = {
         "dc:identifier": provenance.image_id,
-        "xmp:CreatorTool": _CREATOR_TOOL,
+        "xmp:CreatorTool": CREATOR_TOOL,
         "Iptc4xmpExt:DigitalSourceType": TRAINED_ALGORITHMIC_MEDIA,
         "Iptc4xmpExt:AISystemUsed": provenance.system,
         "Iptc4xmpExt:AISystemVersionUsed": provenance.system_version,

@@ -17,6 +17,7 @@ from synthvlm_dagster.captions.measures.costly import costly_measure
 from synthvlm_dagster.captions.measures.image_text_matching import check_blip
 from synthvlm_dagster.captions.readers import read_captions
 from synthvlm_dagster.errors import RecipeError, StorageError, SynthVLMError
+from synthvlm_dagster.images.content_credentials import check_content_credentials
 from synthvlm_dagster.images.licences import check_licence, licence_statement
 from synthvlm_dagster.images.model_folder import check_model as check_generator
 from synthvlm_dagster.open_clip_models import check_open_clip
@@ -62,6 +63,8 @@ def check_recipe(recipe: Recipe) -> list[Finding]:
     ]
     findings.append(_finding("generation.model", partial(_check_generation, recipe)))
     findings.append(_finding("generation.licence", partial(_check_licence, recipe)))
+    if recipe.generation.content_credentials:
+        findings.append(_finding("generation.content_credentials", partial(_check_content_credentials, recipe)))
     findings.append(_finding("scoring.clip.model", partial(_check_clip_model, recipe)))
     findings.append(_finding("scoring.ssim", partial(_check_ssim, recipe)))
     return findings
@@ -124,6 +127,11 @@ def _check_licence(recipe: Recipe) -> tuple[State, str]:
     check_licence(recipe.generation)
     stated = recipe.generation.licence or recipe.generation.accept_licence
     return "ok" if stated else "unknown", licence_statement(recipe.generation)
+
+
+def _check_content_credentials(recipe: Recipe) -> tuple[State, str]:
+    check_content_credentials(recipe.generation)
+    return "ok", "an image was signed"
 
 
 def _check_clip_model(recipe: Recipe) -> tuple[State, str]:

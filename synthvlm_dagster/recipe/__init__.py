@@ -17,6 +17,7 @@ from synthvlm_dagster.recipe.curation import (
 from synthvlm_dagster.recipe.dataset import Selection
 from synthvlm_dagster.recipe.generation import (
     Attempts,
+    ContentCredentials,
     Generation,
     Lora,
     Quantization,
@@ -45,6 +46,7 @@ __all__ = [
     "CaptionSource",
     "CausalLm",
     "ClipScoring",
+    "ContentCredentials",
     "Curation",
     "CurationRules",
     "Duplicates",

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from synthvlm_dagster.recipe.section import ModelName, Section
+from synthvlm_dagster.recipe.section import Location, ModelName, Section
 
 GeneratorFamily = Literal["auto", "sdxl", "sdxl-turbo", "sd3", "flux", "pixart-sigma"]
 
@@ -57,10 +57,25 @@ class Lora(Section):
 class Quantization(Section):
     """A quantization of the model's weights, as diffusers' PipelineQuantizationConfig takes it."""
 
-    backend: str = Field(description="diffusers' quant_backend, e.g. bitsandbytes_4bit, bitsandbytes_8bit, torchao.")
+    backend: str = Field(
+        description="diffusers' quant_backend: bitsandbytes_4bit, bitsandbytes_8bit, torchao or quanto."
+    )
     kwargs: dict[str, Any] = Field(default_factory=dict, description="diffusers' quant_kwargs.")
     components: tuple[str, ...] | None = Field(
-        None, description="diffusers' components_to_quantize, e.g. transformer; null: what the backend chooses."
+        None, description="Which of the model's components, e.g. transformer and text_encoder_3; null: the denoiser."
+    )
+
+
+class ContentCredentials(Section):
+    """Signing of every image file as C2PA says; needs the extra `c2pa`. Signed files are never equal byte for byte."""
+
+    certificate: Location = Field(description="PEM file of the signer's certificate and those that vouch for it.")
+    private_key: Location = Field(description="PEM file of the certificate's key (PKCS#8, not encrypted).")
+    algorithm: Literal["es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"] = Field(
+        "es256", description="Signature algorithm of the key."
+    )
+    time_stamp_url: str | None = Field(
+        None, description="RFC 3161 time stamp service, asked once per image; null: signatures carry no time."
     )
 
 
@@ -118,6 +133,9 @@ class Generation(Section):
     licence: str | None = Field(None, description="Licence of the model, stated in what is published.")
     accept_licence: str | None = Field(
         None, description="Name of a licence that restricts training on the model's output, once you have agreed to it."
+    )
+    content_credentials: ContentCredentials | None = Field(
+        None, description="null: images are marked as synthetic in their metadata, but not signed."
     )
     price_per_gpu_hour: float | None = Field(None, ge=0, description="For the costs in plan and metadata, in dollars.")
 
