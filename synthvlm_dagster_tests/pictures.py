@@ -4,8 +4,9 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from synthvlm_dagster.images.chunks import write_chunk
 from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, PLAN_TABLE, read_plan
-from synthvlm_dagster.images.table import encode_image, image_rows, images_table, write_images
+from synthvlm_dagster.images.table import EncodedImage, encode_image, image_rows, images_table, tries
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
 
@@ -40,5 +41,13 @@ def add_pictures(recipe: Recipe, storage: Storage, shard: str, rows: slice = sli
     generation = recipe.generation
     pictures = [draw(name, generation.width, generation.height) for name in planned["image_id"]]
     encoded = [encode_image(picture, generation) for picture in pictures]
-    write_images(storage, images_table(recipe, shard), image_rows(recipe, planned, encoded))
+    store_images(recipe, storage, shard, planned, encoded)
     return planned
+
+
+def store_images(
+    recipe: Recipe, storage: Storage, shard: str, planned: pl.DataFrame, encoded: list[EncodedImage]
+) -> None:
+    """Store image files as the first tries of planned images, as one chunk."""
+    tried = tries(recipe, planned.with_columns(retry=pl.lit(0)))
+    write_chunk(storage, images_table(recipe, shard), image_rows(recipe, tried, encoded, [False] * len(tried)))

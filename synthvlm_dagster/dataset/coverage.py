@@ -1,4 +1,4 @@
-"""Whether every planned image has its score."""
+"""Whether every planned image that could be made has its score."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import polars as pl
 
 from synthvlm_dagster.errors import IncompleteShardsError, StorageError
 from synthvlm_dagster.images.plan import read_plan
+from synthvlm_dagster.images.present import planned_images
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.shard import read_scores
 from synthvlm_dagster.storage import Storage
@@ -15,6 +16,8 @@ _SHARDS_NAMED = 20
 
 def complete_scores(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
     """The scores of the planned images, which must all be there: one row per image, as `read_scores` gives them.
+
+    Images that could not be made, with every seed that the recipe allows, need no score.
 
     Raises:
         IncompleteShardsError: a planned image has no score; names the shards and what each lacks.
@@ -29,8 +32,11 @@ def complete_scores(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
             f"a file of scores is damaged: {error}. Materialize image_scores of its shard again: it measures anew what "
             "cannot be read"
         ) from error
-    lacking = planned.join(scored, on="image_id", how="anti").group_by("shard").len("lacking").sort("shard")
-    if not lacking.is_empty():
+    unscored = planned.join(scored, on="image_id", how="anti")
+    if not unscored.is_empty():
+        unscored = unscored.join(planned_images(recipe, storage).failed, on="image_id", how="anti")
+    if not unscored.is_empty():
+        lacking = unscored.group_by("shard").len("lacking").sort("shard")
         sizes = planned.group_by("shard").len("planned")
         raise IncompleteShardsError(_listing(lacking.join(sizes, on="shard", how="left", maintain_order="left")))
     return scores

@@ -7,7 +7,7 @@ import polars as pl
 from synthvlm_dagster.dataset.pairs import with_images
 from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster.image_decoding import decode_image
-from synthvlm_dagster.images.shard import read_images
+from synthvlm_dagster.images.present import read_images
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
 

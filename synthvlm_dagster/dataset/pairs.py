@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import polars as pl
 
 from synthvlm_dagster.errors import StorageError
-from synthvlm_dagster.images.shard import read_images
+from synthvlm_dagster.images.present import read_images
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage

@@ -12,7 +12,7 @@ from synthvlm_dagster.captions.text_forms import read_kept_by_text
 from synthvlm_dagster.dataset.charts import Distribution, Point, round_step
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.selection import weighted_score
-from synthvlm_dagster.images.shard import shard_progress
+from synthvlm_dagster.images.present import shard_progress
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.shard import read_scores
 from synthvlm_dagster.storage import Storage
@@ -194,18 +194,26 @@ def _caption_steps(storage: Storage) -> tuple[Step, ...]:
 
 
 def _image_steps(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> tuple[Step, ...]:
-    planned, generated = shard_progress(recipe, storage).select(pl.col("planned", "present").sum()).row(0)
+    planned, generated, failed, missing = (
+        shard_progress(recipe, storage).select(pl.col("planned", "present", "failed", "missing").sum()).row(0)
+    )
     measured, captions = scored.select(pl.len(), pl.col("caption_id").n_unique().alias("captions")).collect().row(0)
     chosen = _count(storage.scan(SELECTED))
     attempts = recipe.attempts.per_caption
     steps = (
         ("Images planned", planned, f"{attempts} for each caption"),
-        ("Images generated", generated, _lacking(planned - generated, "still missing")),
+        ("Images generated", generated, _ungenerated(failed, missing)),
         ("Images scored", measured, _lacking(generated - measured, "without a score")),
         ("Pairs selected", chosen, f"{chosen / captions:.1%} of the scored captions" if captions else ""),
     )
     largest = max(count for _, count, _ in steps)
     return tuple(Step(name, count, count / max(largest, 1), note) for name, count, note in steps)
+
+
+def _ungenerated(failed: int, missing: int) -> str:
+    """What became of the planned images that are not there."""
+    counts = ((failed, "could not be made"), (missing, "still missing"))
+    return ", ".join(f"{count:,} {what}" for count, what in counts if count) or "complete"
 
 
 def _lacking(count: int, what: str) -> str:

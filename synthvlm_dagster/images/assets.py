@@ -7,20 +7,24 @@ import dagster as dg
 import polars as pl
 
 from synthvlm_dagster.fingerprint import fingerprint
+from synthvlm_dagster.images.batches import Batches
 from synthvlm_dagster.images.checks import evaluate_images
 from synthvlm_dagster.images.contact_sheet import contact_sheet
+from synthvlm_dagster.images.content_credentials import check_content_credentials
 from synthvlm_dagster.images.generators import DiffusersGenerator
 from synthvlm_dagster.images.licences import check_licence
 from synthvlm_dagster.images.naming import generator_name, pixel_settings
 from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, PLAN_TABLE, plan_attempts
-from synthvlm_dagster.images.shard import generate_shard, read_images
+from synthvlm_dagster.images.present import planned_images, read_images
+from synthvlm_dagster.images.shard import ShardSummary, generate_shard
 from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA
 from synthvlm_dagster.metadata import table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.shards import materialize_each_shard, shards
 from synthvlm_dagster.storage import Storage
 
-_PICTURES_ON_A_CONTACT_SHEET = 12
+_PICTURES_ON_A_CONTACT_SHEET = 16
+_GIB = 1 << 30
 
 
 @dg.asset(
@@ -66,29 +70,54 @@ def generated_images(
 ) -> Iterator[Any]:
     """Pictures of the planned captions, drawn by the recipe's diffusion model (SynthVLM §3.2).
 
-    One row is one image of the shard. The model is loaded once per run, and not at all when nothing is missing.
+    One row is one image of the shard. The model is loaded once per run, and not at all when nothing is missing. Images
+    that could not be made with any seed that the recipe allows are in `failed_images`, with the reason.
     """
     check_licence(recipe.generation)
+    check_content_credentials(recipe.generation)
     generator = DiffusersGenerator(recipe.generation)
+    batches = Batches(recipe.generation)
 
     def generate(shard: str) -> tuple[str, dict[str, Any]]:
-        summary = generate_shard(recipe, storage, shard, generator, on_progress=context.log.info)
+        summary = generate_shard(recipe, storage, shard, generator, context.log.info, batches)
         images = read_images(recipe, storage, shard)
         ids = images.select("image_id").collect()["image_id"].sort()
         return fingerprint(generator_name(recipe), ids.to_list()), {
             **table_metadata(
                 storage, summary.table, row_count=len(ids), schema=IMAGE_SCHEMA, descriptions=IMAGE_DESCRIPTIONS
             ),
-            "images_made_now": summary.made,
-            "images_per_second": round(summary.images_per_second, 3),
-            "seconds": round(summary.seconds, 1),
-            "model_load_seconds": round(summary.load_seconds, 1),
             "generator": generator_name(recipe),
-            "chunks_set_aside": len(summary.set_aside),
+            "batch_size": batches.size,
+            **_work_done(summary, recipe.generation.price_per_gpu_hour),
+            **_failures(recipe, storage, shard),
             "contact_sheet": dg.MetadataValue.md(_contact_sheet(images)),
         }
 
     yield from materialize_each_shard(context, generate, lambda shard: evaluate_images(recipe, storage, shard))
+
+
+def _work_done(summary: ShardSummary, price_per_gpu_hour: float | None) -> dict[str, Any]:
+    """What this materialization made, and what it took."""
+    work: dict[str, Any] = {
+        "images_made_now": summary.made,
+        "images_per_second": round(summary.images_per_second, 3),
+        "seconds": round(summary.seconds, 1),
+        "model_load_seconds": round(summary.load_seconds, 1),
+        "pictures_drawn_again": summary.retried,
+        "chunks_set_aside": len(summary.set_aside),
+    }
+    if summary.peak_memory is not None:
+        gpu_seconds = summary.seconds + summary.load_seconds
+        work |= {"peak_device_memory_gib": round(summary.peak_memory / _GIB, 2), "gpu_seconds": round(gpu_seconds, 1)}
+        if price_per_gpu_hour is not None:
+            work["cost_dollars"] = round(gpu_seconds / 3600 * price_per_gpu_hour, 4)
+    return work
+
+
+def _failures(recipe: Recipe, storage: Storage, shard: str) -> dict[str, Any]:
+    """How many of the shard's images could not be made, and why."""
+    problems = planned_images(recipe, storage, shard).failed["problem"].value_counts(sort=True)
+    return {"failed_images": int(problems["count"].sum()), "failures_by_reason": dict(problems.iter_rows())}
 
 
 def _contact_sheet(images: pl.LazyFrame) -> str:

@@ -26,18 +26,22 @@ def something_to_make(storage: dg.ResourceParam[Storage]) -> dg.AssetCheckResult
 def sound_images(
     context: dg.AssetCheckExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
 ) -> dg.AssetCheckResult:
-    """Every planned image of the shard is there; those looked at can be opened and are not all flat."""
+    """Every planned image of the shard is there, or recorded as failed; those looked at open and are not all flat."""
     return worst_of([evaluate_images(recipe, storage, shard) for shard in context.partition_keys])
 
 
 def evaluate_images(recipe: Recipe, storage: Storage, shard: str) -> dg.AssetCheckEvaluation:
-    """Evaluation of `sound_images` for one shard; a few flat images only warn."""
+    """Evaluation of `sound_images` for one shard; a few flat or failed images only warn."""
     found = inspect_shard(recipe, storage, shard)
+    failed = sum(found.failed.values())
+    reasons = ", ".join(f"{count} {problem}" for problem, count in found.failed.items())
+    all_failed = failed > 0 and found.sampled == 0
     all_flat = bool(found.flat) and len(found.flat) == found.sampled
     problems = [
         sentence
         for count, sentence in (
             (found.missing, f"{found.missing} images are missing: materialize the shard again."),
+            (failed, f"{failed} images could not be made ({reasons}); more generation.retries try other seeds."),
             (len(found.undecodable), f"Cannot be opened: {', '.join(found.undecodable)}."),
             (len(found.flat), f"Flat, one colour all over: {', '.join(found.flat)}."),
         )
@@ -49,11 +53,12 @@ def evaluate_images(recipe: Recipe, storage: Storage, shard: str) -> dg.AssetChe
         partition=shard,
         passed=not problems,
         severity=dg.AssetCheckSeverity.ERROR
-        if found.missing or found.undecodable or all_flat
+        if found.missing or found.undecodable or all_flat or all_failed
         else dg.AssetCheckSeverity.WARN,
         description=f"Shard {shard}: " + (" ".join(problems) or f"complete; {found.sampled} images looked at"),
         metadata={
             "missing_images": found.missing,
+            "failed_images": failed,
             "images_looked_at": found.sampled,
             "undecodable_images": len(found.undecodable),
             "flat_images": len(found.flat),

@@ -10,10 +10,17 @@ def image_id(caption_id: str, attempt: int) -> str:
     return f"{caption_id}-{attempt:02d}"
 
 
-def image_seed(recipe_seed: int, caption_id: str, attempt: int) -> int:
+def image_seed(recipe_seed: int, caption_id: str, attempt: int, retry: int = 0) -> int:
     """Seed of one image's initial noise, in [0, 2**63).
 
     Depends on nothing else: not on the shard, the batch, or the other captions.
+
+    Args:
+        recipe_seed: the recipe's.
+        caption_id: the caption to show.
+        attempt: which of the caption's images this is.
+        retry: how many seeds of this image gave nothing that can be used. Each has a seed of its own: the seed of the
+            next attempt would draw the picture that the next attempt draws anyway.
     """
-    identity = f"{recipe_seed}\0{caption_id}\0{attempt}".encode()
-    return int.from_bytes(hashlib.blake2b(identity, digest_size=8).digest()) >> 1
+    identity = f"{recipe_seed}\0{caption_id}\0{attempt}" + (f"\0{retry}" if retry else "")
+    return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest()) >> 1

@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 
-from PIL import Image, ImageStat, UnidentifiedImageError
+import numpy as np
+from PIL import Image, UnidentifiedImageError
 
-from synthvlm_dagster.images.shard import missing_images, read_images
+from synthvlm_dagster.images.present import planned_images, read_images
+from synthvlm_dagster.images.soundness import image_problem
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
-
-FLAT_BELOW = 8
-"""An image whose channels all stay within so many of 255 levels is flat: black after an overflow, or a plain colour."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +20,8 @@ class Inspection:
 
     missing: int
     """Planned images that are not there, or stand in a chunk that cannot be read."""
+    failed: dict[str, int]
+    """Planned images that could not be made, by what was wrong with their last picture."""
     sampled: int
     """Images that were looked at."""
     undecodable: tuple[str, ...]
@@ -40,13 +41,14 @@ def inspect_shard(recipe: Recipe, storage: Storage, shard: str, sample: int = 32
     for name, stored, width, height in images.iter_rows():
         try:
             with Image.open(io.BytesIO(stored["bytes"])) as image:
-                contrast = max(high - low for low, high in ImageStat.Stat(image.convert("RGB")).extrema)
+                problem = image_problem(np.asarray(image.convert("RGB")))
         except (UnidentifiedImageError, OSError):
             undecodable.append(name)
             continue
         if image.size != (width, height):
             undecodable.append(name)
-        elif contrast < FLAT_BELOW:
+        elif problem:
             flat.append(name)
-    missing = missing_images(recipe, storage, shard).height
-    return Inspection(missing, images.height, tuple(undecodable), tuple(flat))
+    planned = planned_images(recipe, storage, shard)
+    failed = dict(planned.failed["problem"].value_counts(sort=True).iter_rows())
+    return Inspection(planned.missing.height, failed, images.height, tuple(undecodable), tuple(flat))

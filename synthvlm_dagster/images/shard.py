@@ -1,41 +1,40 @@
-"""One shard of images: what is planned, what is present, and making the difference."""
+"""One shard of images: making what is planned and not present."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
 
-import polars as pl
-
-from synthvlm_dagster.images.naming import generator_name
-from synthvlm_dagster.images.plan import read_plan
+from synthvlm_dagster.images.batches import Batches
+from synthvlm_dagster.images.chunks import set_damaged_aside, write_chunk
+from synthvlm_dagster.images.generator import Drawn, Generator
+from synthvlm_dagster.images.pipeline import draw_images
+from synthvlm_dagster.images.present import planned_images
+from synthvlm_dagster.images.provenance import image_provenance
+from synthvlm_dagster.images.soundness import image_problem
 from synthvlm_dagster.images.table import (
-    IMAGE_SCHEMA,
+    EncodedImage,
+    Try,
     encode_image,
+    failed_images_table,
+    failed_rows,
     image_rows,
-    image_seeds,
     images_table,
-    present_ids,
-    write_images,
+    tries,
 )
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+_CHUNKS_BEHIND = 2
+"""Chunks that may wait to be written; each is held in memory."""
 
-
-class Generator(Protocol):
-    """What draws images."""
-
-    def load(self) -> float:
-        """Get ready, if it is not; returns the seconds that it took."""
-
-    def generate(self, texts: Sequence[str], seeds: Sequence[int]) -> list[Image]:
-        """One RGB image per text, its noise drawn from the seed at the same place."""
+Result = EncodedImage | str
+"""An image file, or why there is none."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +44,19 @@ class ShardSummary:
     shard: str
     table: str
     planned: int
-    made: int
-    seconds: float
+    set_aside: tuple[str, ...] = ()
+    """New paths of chunk files that were damaged."""
+    made: int = 0
+    retried: int = 0
+    """Pictures that could not be used, and were drawn again from another seed."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Images given up now, by what was wrong with their last picture."""
+    seconds: float = 0.0
     """Wall-clock time from the first noise to the last file; 0 when nothing was missing."""
-    load_seconds: float
+    load_seconds: float = 0.0
     """Time that loading the model took before that; 0 when it was loaded or not needed."""
-    set_aside: tuple[str, ...]
-    """New paths of chunk files that could not be read."""
+    peak_memory: int | None = None
+    """Most bytes of device memory in use; None where the device does not count them, or nothing was made."""
 
     @property
     def images_per_second(self) -> float:
@@ -65,12 +70,17 @@ def generate_shard(
     shard: str,
     generator: Generator,
     on_progress: Callable[[str], None] = lambda _: None,
+    batches: Batches | None = None,
 ) -> ShardSummary:
     """Make the images of a shard that are planned and not present, in chunks that each appear whole.
 
-    Killed at any moment, it loses the chunk in work (`recipe.generation.images_per_chunk` images) and nothing else;
-    called for a complete shard, it asks the generator for nothing. A chunk file that cannot be read is renamed to
-    `….parquet.corrupt`, and its images are made again.
+    Killed at any moment, it loses the chunk in work (`recipe.generation.images_per_chunk` images), what is on its way
+    behind it (two batches, and two chunks where the store is slower than the model), and nothing else; called for a
+    complete shard, it asks the generator for nothing. A damaged chunk file is renamed to `….parquet.corrupt`, and its
+    images are made again.
+
+    A picture that the generator calls unusable, or that is black or flat, goes to no table but that of failed tries,
+    and is drawn again from another seed, `recipe.generation.retries` times at most.
 
     Args:
         recipe: what to draw with.
@@ -78,96 +88,148 @@ def generate_shard(
         shard: a partition key of the recipe.
         generator: shared by all shards of a run, so that its model is loaded once.
         on_progress: gets a sentence every ten seconds, and one for whatever is out of order.
+        batches: shared by all shards of a run; None: the recipe's batch size to begin with.
 
     Raises:
         StorageError: nothing has been planned yet, or the store cannot be read or written; finished chunks stay.
         ModelError: the generator's model cannot be loaded.
-        RecipeError: the model does not fit the recipe's other settings.
+        RecipeError: the model does not fit the recipe's other settings, or the device's memory not even one image.
     """
-    generation = recipe.generation
     table = images_table(recipe, shard)
-    chunks = present_ids(storage, storage.files(table, ".parquet"))
-    set_aside = tuple(storage.set_aside(path) for path, ids in chunks.items() if ids is None)
-    for path in set_aside:
-        on_progress(
-            f"shard {shard}: a chunk file could not be read and is now {storage.url(path)}; remaking its images"
-        )
-
-    planned = read_plan(storage, shard)
-    missing = _without(planned, chunks.values())
-    if missing.is_empty():
-        on_progress(f"shard {shard}: all {planned.height} images are present")
-        return ShardSummary(shard, table, planned.height, 0, 0.0, 0.0, set_aside)
+    said = _in_shard(shard, on_progress)
+    set_aside = tuple(
+        path
+        for damaged in (table, failed_images_table(recipe, shard))
+        for path in set_damaged_aside(storage, damaged, said)
+    )
+    images = planned_images(recipe, storage, shard)
+    planned = sum(rows.height for rows in images)
+    found = ShardSummary(shard, table, planned, set_aside)
+    if images.missing.is_empty():
+        failed = f", {images.failed.height} could not be made" if images.failed.height else ""
+        said(f"all {images.present.height} images are present{failed}")
+        return found
     if load_seconds := generator.load():
-        on_progress(f"shard {shard}: loaded the model in {load_seconds:.1f} s")
+        said(f"loaded the model in {load_seconds:.1f} s")
 
+    generator.peak_memory()
     began = time.monotonic()
-    progress = Progress(f"images of shard {shard}", on_progress, missing.height)
-    made = 0
-    for chunk in missing.iter_slices(generation.images_per_chunk):
-        encoded: list[tuple[bytes, int, int]] = []
-        for batch in chunk.iter_slices(generation.batch_size):
-            images = generator.generate(batch["text"].to_list(), image_seeds(recipe, batch))
-            encoded += [encode_image(image, generation) for image in images]
-            progress.report(made + len(encoded))
-        write_images(storage, table, image_rows(recipe, chunk, encoded))
-        made += chunk.height
-    summary = ShardSummary(shard, table, planned.height, made, time.monotonic() - began, load_seconds, set_aside)
-    on_progress(
-        f"shard {shard}: complete with {planned.height} images; {made} made in {summary.seconds:.1f} s, "
-        f"{summary.images_per_second:.2f} images/s"
+    work = _Work(recipe, storage, shard, generator, batches or Batches(recipe.generation), on_progress)
+    pending = tries(recipe, images.missing)
+    made = retried = 0
+    failures: Counter[str] = Counter()
+    while pending:
+        bad = work.draw(pending)
+        made += len(pending) - len(bad)
+        pending = [one.again(recipe.seed) for one in bad if one.retry < recipe.generation.retries]
+        retried += len(pending)
+        failures.update(problem for one, problem in bad.items() if one.retry >= recipe.generation.retries)
+        if pending:
+            said(f"{len(pending)} pictures cannot be used ({_listed(Counter(bad.values()))}); trying other seeds")
+    summary = ShardSummary(
+        shard,
+        table,
+        planned,
+        set_aside,
+        made,
+        retried,
+        failures,
+        time.monotonic() - began,
+        load_seconds,
+        generator.peak_memory(),
+    )
+    lost = f"; {failures.total()} could not be made ({_listed(failures)})" if failures else ""
+    said(
+        f"complete with {images.present.height + made} images; {made} made in {summary.seconds:.1f} s, "
+        f"{summary.images_per_second:.2f} images/s{lost}"
     )
     return summary
 
 
-def missing_images(recipe: Recipe, storage: Storage, shard: str) -> pl.DataFrame:
-    """Rows of the plan (see `read_plan`) whose images are not there, or cannot be read; changes nothing.
+class _Work:
+    """Draws images of one shard and writes them in chunks."""
 
-    Raises:
-        StorageError: nothing has been planned yet, or the store cannot be reached.
-    """
-    chunks = present_ids(storage, storage.files(images_table(recipe, shard), ".parquet"))
-    return _without(read_plan(storage, shard), chunks.values())
+    def __init__(
+        self,
+        recipe: Recipe,
+        storage: Storage,
+        shard: str,
+        generator: Generator,
+        batches: Batches,
+        on_progress: Callable[[str], None],
+    ) -> None:
+        self._recipe = recipe
+        self._storage = storage
+        self._shard = shard
+        self._generator = generator
+        self._batches = batches
+        self._on_progress = on_progress
+
+    def draw(self, tried: Sequence[Try]) -> dict[Try, str]:
+        """Draw once; returns what is wrong with those that cannot be used.
+
+        A chunk is written when all its images are drawn, while the next are drawn. Chunks are cut of the tries before
+        anything is known of the pictures, so that the same tries always make the same files.
+        """
+        size = self._recipe.generation.images_per_chunk
+        chunk_of = {one: number // size for number, one in enumerate(tried)}
+        results: list[dict[Try, Future[Result]]] = [{} for _ in range(0, len(tried), size)]
+        writes: deque[Future[dict[Try, str]]] = deque()
+        progress = Progress(f"images of shard {self._shard}", self._on_progress, len(tried))
+        bad: dict[Try, str] = {}
+        with (
+            ThreadPoolExecutor(1, "write") as writer,
+            closing(draw_images(self._generator, tried, self._batches, self._finish, self._on_progress)) as drawn,
+        ):
+            for done, (one, result) in enumerate(drawn, start=1):
+                number = chunk_of[one]
+                results[number][one] = result
+                chunk = tried[number * size : (number + 1) * size]
+                if len(results[number]) == len(chunk):
+                    truncated = self._generator.truncated([one.text for one in chunk])
+                    writes.append(writer.submit(self._write, chunk, truncated, results[number]))
+                    results[number] = {}
+                while writes and (len(writes) > _CHUNKS_BEHIND or writes[0].done()):
+                    bad |= writes.popleft().result()
+                progress.report(done)
+            for write in writes:
+                bad |= write.result()
+        return bad
+
+    def _finish(self, one: Try, drawn: Drawn) -> Result:
+        from PIL import Image
+
+        if drawn.image is None:
+            return drawn.problem or "no image"
+        problem = drawn.problem or image_problem(drawn.image)
+        generation = self._recipe.generation
+        provenance = image_provenance(generation, one.image_id, one.text, one.seed)
+        return problem or encode_image(Image.fromarray(drawn.image), generation, provenance)
+
+    def _write(
+        self, chunk: Sequence[Try], truncated: Sequence[bool], results: dict[Try, Future[Result]]
+    ) -> dict[Try, str]:
+        """Write a chunk's images, and what could not be used; returns the latter."""
+        images: list[tuple[Try, EncodedImage, bool]] = []
+        bad: dict[Try, str] = {}
+        for one, cut in zip(chunk, truncated, strict=True):
+            result = results[one].result()
+            if isinstance(result, str):
+                bad[one] = result
+            else:
+                images.append((one, result, cut))
+        if images:
+            rows = image_rows(self._recipe, *zip(*images, strict=True))
+            write_chunk(self._storage, images_table(self._recipe, self._shard), rows)
+        if bad:
+            rows = failed_rows(list(bad), list(bad.values()))
+            write_chunk(self._storage, failed_images_table(self._recipe, self._shard), rows)
+        return bad
 
 
-def shard_progress(recipe: Recipe, storage: Storage) -> pl.DataFrame:
-    """How far each shard is: one row per shard with the columns shard, planned, present, missing (images).
-
-    Raises:
-        StorageError: nothing has been planned yet, or the store cannot be reached.
-    """
-    plan = read_plan(storage)
-    chunks = present_ids(storage, storage.files(f"images/{generator_name(recipe)}", ".parquet"))
-    missing = _without(plan, chunks.values())
-    shards = pl.DataFrame({"shard": recipe.shard_keys}, schema={"shard": pl.String})
-    for name, rows in (("planned", plan), ("missing", missing)):
-        counts = rows.group_by("shard").agg(pl.len().cast(pl.Int64).alias(name))
-        shards = shards.join(counts, on="shard", how="left", maintain_order="left")
-    return shards.with_columns(pl.col("planned", "missing").fill_null(0)).select(
-        "shard", "planned", (pl.col("planned") - pl.col("missing")).alias("present"), "missing"
-    )
+def _in_shard(shard: str, on_progress: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda message: on_progress(f"shard {shard}: {message}")
 
 
-def read_images(recipe: Recipe, storage: Storage, shard: str) -> pl.LazyFrame:
-    """The planned images of a shard that are present, each once, lazily; columns as `IMAGE_SCHEMA`.
-
-    An image that stands in two chunks is read from the first. Chunks that cannot be read, and images that are no longer
-    in the plan, are left out.
-
-    Raises:
-        StorageError: nothing has been planned yet, or the store cannot be reached.
-    """
-    awaited = set(read_plan(storage, shard)["image_id"])
-    chunks = []
-    for path, ids in present_ids(storage, storage.files(images_table(recipe, shard), ".parquet")).items():
-        wanted = awaited.intersection(ids or ())
-        awaited -= wanted
-        if wanted:
-            rows = storage.scan_files([path])
-            chunks.append(rows if len(wanted) == len(ids or ()) else rows.filter(pl.col("image_id").is_in(wanted)))
-    return pl.concat(chunks) if chunks else pl.LazyFrame(schema=IMAGE_SCHEMA)
-
-
-def _without(planned: pl.DataFrame, present: Iterable[list[str] | None]) -> pl.DataFrame:
-    made = {name for ids in present for name in ids or ()}
-    return planned.filter(~pl.Series([name in made for name in planned["image_id"]], dtype=pl.Boolean))
+def _listed(problems: Counter[str]) -> str:
+    return ", ".join(f"{count} {problem}" for problem, count in problems.most_common())

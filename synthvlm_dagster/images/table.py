@@ -1,18 +1,18 @@
-"""The table of generated images: its columns, its files, and what can be read of them."""
+"""The tables of generated images and of those that failed: their columns and rows."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
-from synthvlm_dagster.fingerprint import fingerprint
+from synthvlm_dagster.images.content_credentials import sign
 from synthvlm_dagster.images.identity import image_seed
 from synthvlm_dagster.images.naming import generator_name
+from synthvlm_dagster.images.provenance import Provenance, embedded, model_label
 from synthvlm_dagster.recipe import Generation, Recipe
-from synthvlm_dagster.storage import Storage
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,7 +23,9 @@ IMAGE_SCHEMA = pl.Schema(
         "caption_id": pl.String(),
         "attempt": pl.Int32(),
         "seed": pl.Int64(),
+        "retry": pl.Int32(),
         "text": pl.String(),
+        "prompt_truncated": pl.Boolean(),
         "width": pl.Int32(),
         "height": pl.Int32(),
         "image": pl.Struct({"bytes": pl.Binary(), "path": pl.String()}),
@@ -43,7 +45,9 @@ IMAGE_DESCRIPTIONS = {
     "caption_id": "The caption that the image shows.",
     "attempt": "Which of the caption's images this is, from 0.",
     "seed": "Seed of the torch.Generator that drew the initial noise, in [0, 2**63).",
-    "text": "The caption as the generator got it; its tokenizer cuts what is too long.",
+    "retry": "How many seeds before this one gave a picture that could not be used.",
+    "text": "The caption as the generator got it.",
+    "prompt_truncated": "Whether the generator read only the beginning of the caption; null: not known.",
     "width": "Pixels.",
     "height": "Pixels.",
     "image": "The encoded file and its name, as Hugging Face datasets store an Image.",
@@ -57,8 +61,44 @@ IMAGE_DESCRIPTIONS = {
     "dtype": "Precision asked for.",
 }
 
-_UNREADABLE = (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
-"""What polars and pyarrow raise for bytes that are no whole parquet file (pyarrow's ArrowInvalid is a ValueError)."""
+FAILED_SCHEMA = pl.Schema(
+    {
+        "image_id": pl.String(),
+        "caption_id": pl.String(),
+        "attempt": pl.Int32(),
+        "retry": pl.Int32(),
+        "seed": pl.Int64(),
+        "text": pl.String(),
+        "problem": pl.String(),
+    }
+)
+"""One row is one seed that gave no usable picture."""
+
+
+class Try(NamedTuple):
+    """A planned image and the seed that it is drawn from; when the picture cannot be used, another try follows."""
+
+    image_id: str
+    caption_id: str
+    attempt: int
+    text: str
+    retry: int
+    seed: int
+
+    def again(self, recipe_seed: int) -> Try:
+        """The next try."""
+        retry = self.retry + 1
+        return self._replace(retry=retry, seed=image_seed(recipe_seed, self.caption_id, self.attempt, retry))
+
+
+class EncodedImage(NamedTuple):
+    """An image file."""
+
+    content: bytes
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
 
 
 def images_table(recipe: Recipe, shard: str) -> str:
@@ -66,33 +106,55 @@ def images_table(recipe: Recipe, shard: str) -> str:
     return f"images/{generator_name(recipe)}/{shard}"
 
 
+def failed_images_table(recipe: Recipe, shard: str) -> str:
+    """Path of the table of a shard's tries that gave no usable picture."""
+    return f"failed_images/{generator_name(recipe)}/{shard}"
+
+
 def image_suffix(recipe: Recipe) -> str:
     """File name suffix of the recipe's image format, without the dot: `png`, `jpg` or `webp`."""
     return "jpg" if recipe.generation.image_format == "jpeg" else recipe.generation.image_format
 
 
-def image_rows(recipe: Recipe, planned: pl.DataFrame, encoded: Sequence[tuple[bytes, int, int]]) -> pl.DataFrame:
+def tries(recipe: Recipe, images: pl.DataFrame) -> list[Try]:
+    """The next try of each image.
+
+    Args:
+        recipe: gives the seed.
+        images: image_id, caption_id, attempt, text, and retry: the number of the try.
+    """
+    columns = images.select("image_id", "caption_id", "attempt", "text", "retry")
+    return [
+        Try(name, caption_id, attempt, text, retry, image_seed(recipe.seed, caption_id, attempt, retry))
+        for name, caption_id, attempt, text, retry in columns.iter_rows()
+    ]
+
+
+def image_rows(
+    recipe: Recipe, tried: Sequence[Try], encoded: Sequence[EncodedImage], truncated: Sequence[bool | None]
+) -> pl.DataFrame:
     """Rows of the image table.
 
     Args:
         recipe: that the images were made with.
-        planned: one row per image: image_id, caption_id, attempt, text.
-        encoded: in the same order, the bytes of the image file, and its width and height in pixels.
+        tried: what was drawn.
+        encoded: in the same order, the image files.
+        truncated: in the same order, whether the generator read only the beginning of the text.
     """
     generation = recipe.generation
-    seeds = image_seeds(recipe, planned)
+    suffix = image_suffix(recipe)
     columns = {
-        **planned.select("image_id", "caption_id", "attempt", "text").to_dict(as_series=False),
-        "seed": seeds,
-        "width": [width for _, width, _ in encoded],
-        "height": [height for _, _, height in encoded],
+        **{name: [getattr(one, name) for one in tried] for name in Try._fields},
+        "prompt_truncated": truncated,
+        "width": [image.width for image in encoded],
+        "height": [image.height for image in encoded],
         "image": [
-            {"bytes": content, "path": f"{name}.{image_suffix(recipe)}"}
-            for name, (content, _, _) in zip(planned["image_id"], encoded, strict=True)
+            {"bytes": image.content, "path": f"{one.image_id}.{suffix}"}
+            for one, image in zip(tried, encoded, strict=True)
         ],
-        "model": _short(generation.model),
+        "model": model_label(generation.model),
         "revision": generation.revision,
-        "refiner": _short(generation.refiner.model) if generation.refiner else None,
+        "refiner": model_label(generation.refiner.model) if generation.refiner else None,
         "scheduler": generation.scheduler.name if generation.scheduler else None,
         "num_inference_steps": generation.num_inference_steps,
         "guidance_scale": generation.guidance_scale,
@@ -102,47 +164,33 @@ def image_rows(recipe: Recipe, planned: pl.DataFrame, encoded: Sequence[tuple[by
     return pl.DataFrame(columns, schema_overrides=dict(IMAGE_SCHEMA)).select(*IMAGE_SCHEMA)
 
 
-def image_seeds(recipe: Recipe, planned: pl.DataFrame) -> list[int]:
-    """Seeds of planned images, in the order of their rows."""
-    return [
-        image_seed(recipe.seed, caption_id, attempt)
-        for caption_id, attempt in planned.select("caption_id", "attempt").iter_rows()
-    ]
+def failed_rows(tried: Sequence[Try], problems: Sequence[str]) -> pl.DataFrame:
+    """Rows of the table of failed tries, with what was wrong with each."""
+    columns = {name: [getattr(one, name) for one in tried] for name in Try._fields}
+    return pl.DataFrame({**columns, "problem": problems}, schema_overrides=dict(FAILED_SCHEMA)).select(*FAILED_SCHEMA)
 
 
-def encode_image(image: Image, generation: Generation) -> tuple[bytes, int, int]:
-    """Bytes of an image in the recipe's file format, and its width and height in pixels."""
-    stream = io.BytesIO()
-    quality = {} if generation.image_format == "png" else {"quality": generation.image_quality}
-    image.convert("RGB").save(stream, generation.image_format, **quality)
-    return stream.getvalue(), image.width, image.height
+def encode_image(
+    image: Image, generation: Generation, provenance: Provenance | None = None, edits: Sequence[str] = ()
+) -> EncodedImage:
+    """An image in the recipe's file format.
 
-
-def write_images(storage: Storage, table: str, rows: pl.DataFrame) -> None:
-    """Write one chunk, whole, under a name that its image ids give: the same images never make two files."""
-    storage.write_chunk(table, f"chunk-{fingerprint(rows['image_id'].to_list())}.parquet", rows)
-
-
-def present_ids(storage: Storage, paths: Iterable[str]) -> dict[str, list[str] | None]:
-    """The image ids in each chunk file; None where the file is no readable parquet table of images.
+    Args:
+        image: to be stored.
+        generation: names the format and its quality.
+        provenance: marks the file as synthetic, and signs it if the recipe says so; None: the file says nothing. The
+            pixels are the same.
+        edits: for the signature, C2PA actions done to the image since a model made it.
 
     Raises:
-        StorageError: a file that is there cannot be fetched, which says nothing about its content.
+        RecipeError: the recipe's content credentials cannot sign.
     """
-    return {path: _ids_in(storage, path) for path in paths}
-
-
-def _ids_in(storage: Storage, path: str) -> list[str] | None:
-    try:
-        return storage.scan_files([path]).select("image_id").collect()["image_id"].to_list()
-    except _UNREADABLE:
-        content = storage.read_bytes(path)
-    try:
-        return pl.read_parquet(content, columns=["image_id"])["image_id"].to_list()
-    except _UNREADABLE:
-        return None
-
-
-def _short(model: str) -> str:
-    """A model's name without the folders of the machine that it lies on."""
-    return model.rstrip("/").rpartition("/")[2] if model.startswith("/") else model
+    stream = io.BytesIO()
+    options: dict[str, Any] = {} if generation.image_format == "png" else {"quality": generation.image_quality}
+    if provenance:
+        options |= embedded(generation.image_format, provenance)
+    image.convert("RGB").save(stream, generation.image_format, **options)
+    content = stream.getvalue()
+    if provenance and generation.content_credentials:
+        content = sign(content, generation.image_format, provenance, generation.content_credentials, edits)
+    return EncodedImage(content, image.width, image.height)

@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 
 from synthvlm_dagster.captions.readers import source_version
-from synthvlm_dagster.images.shard import shard_progress
+from synthvlm_dagster.images.present import shard_progress
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.shard import missing_scores
 from synthvlm_dagster.shards import CODE_VERSION_TAG, DATA_VERSION_TAG, INPUT_VERSION_TAG

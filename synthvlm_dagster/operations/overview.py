@@ -10,7 +10,7 @@ from rich.table import Table
 
 from synthvlm_dagster.dataset.report_facts import Facts, gather_facts
 from synthvlm_dagster.images.naming import generator_name
-from synthvlm_dagster.images.shard import shard_progress
+from synthvlm_dagster.images.present import shard_progress
 from synthvlm_dagster.operations.estimate import Estimate, estimate_images
 from synthvlm_dagster.operations.run import Pipeline, Step
 from synthvlm_dagster.recipe import Recipe
@@ -57,7 +57,9 @@ def _plan_lines(recipe: Recipe, storage: Storage, instance: dg.DagsterInstance) 
     unfinished = progress.filter(pl.col("missing") > 0)["shard"].to_list()
     lines.append(("captions", f"{raw:,} found, {curated:,} kept by curation"))
     lines.append(("images", f"{progress['planned'].sum():,} planned, {progress['missing'].sum():,} to make"))
-    if to_make := progress["missing"].sum():
+    if failed := int(progress["failed"].sum()):
+        lines.append(("failed", f"{failed:,} images could not be made; more generation.retries try other seeds"))
+    if to_make := int(progress["missing"].sum()):
         lines += _estimate_lines(estimate_images(recipe, storage, instance, to_make))
     if unfinished:
         lines.append(("shards", f"{len(unfinished)} of {recipe.shards} unfinished: {_shorten(unfinished)}"))

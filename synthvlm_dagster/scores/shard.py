@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 
 from synthvlm_dagster.errors import ImageError, ModelError
-from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.image_decoding import decode_image
+from synthvlm_dagster.images.chunks import present_ids, set_damaged_aside, write_chunk
 from synthvlm_dagster.images.plan import read_plan
-from synthvlm_dagster.images.shard import read_images
-from synthvlm_dagster.images.table import images_table, present_ids
+from synthvlm_dagster.images.present import read_images
+from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
@@ -66,8 +66,8 @@ def score_shard(
     """Measure every image of a shard that has no score yet.
 
     A chunk of scores is written for every `generation.images_per_chunk` images, so a kill costs at most that many; a
-    shard without images, or with all of them scored, loads no model and writes nothing. A chunk file that cannot be
-    read is renamed to `….parquet.corrupt`, and its images are measured again.
+    shard without images, or with all of them scored, loads no model and writes nothing. A damaged chunk file is renamed
+    to `….parquet.corrupt`, and its images are measured again.
 
     Args:
         recipe: names the generator, the scorer and the batch size.
@@ -81,9 +81,9 @@ def score_shard(
             stay.
         ModelError: the CLIP model cannot be loaded, or gives NaN.
     """
-    _set_damaged_chunks_aside(recipe, storage, shard, on_progress)
-    total = missing_scores(recipe, storage, shard).select(pl.len()).collect().item()
     table = scores_table(recipe, shard)
+    set_damaged_aside(storage, table, lambda message: on_progress(f"scores of shard {shard}: {message}"))
+    total = missing_scores(recipe, storage, shard).select(pl.len()).collect().item()
     started = time.monotonic()
     progress = Progress(f"images of shard {shard} scored", on_progress, total)
     done = 0
@@ -92,11 +92,11 @@ def score_shard(
         waiting.append(_measure(batch, recipe, storage, scorer, shard))
         done += batch.height
         if done == total or sum(frame.height for frame in waiting) >= recipe.generation.images_per_chunk:
-            _write_chunk(storage, table, waiting)
+            write_chunk(storage, table, pl.concat(waiting))
             waiting = []
         progress.report(done)
     if waiting:
-        _write_chunk(storage, table, waiting)
+        write_chunk(storage, table, pl.concat(waiting))
     seconds = time.monotonic() - started
     on_progress(f"shard {shard}: scored {done} of {total} images, {done / max(seconds, 1e-6):.1f} images/s")
     return ShardScoring(done, seconds)
@@ -123,19 +123,13 @@ def read_scores(recipe: Recipe, storage: Storage, shard: str | None = None) -> p
     paths = [path for key in shards for path in storage.files(scores_table(recipe, key), ".parquet")]
     if not paths:
         return pl.LazyFrame(schema=SCORES_SCHEMA)
-    return storage.scan_files(paths).unique("image_id", keep="any").join(planned, on="image_id", how="semi")
+    # Two runs at once may each have measured an image: the same one of the two counts at every reading.
+    return storage.scan_files(paths).unique("image_id", keep="first").join(planned, on="image_id", how="semi")
 
 
 def _without_score(recipe: Recipe, storage: Storage, shard: str) -> pl.LazyFrame:
     scored = read_scores(recipe, storage, shard).select("image_id")
     return read_images(recipe, storage, shard).join(scored, on="image_id", how="anti", maintain_order="left")
-
-
-def _set_damaged_chunks_aside(recipe: Recipe, storage: Storage, shard: str, on_progress: Callable[[str], None]) -> None:
-    chunks = present_ids(storage, storage.files(scores_table(recipe, shard), ".parquet"))
-    for path in (path for path, ids in chunks.items() if ids is None):
-        renamed = storage.url(storage.set_aside(path))
-        on_progress(f"shard {shard}: unreadable scores are set aside as {renamed}; measuring their images again")
 
 
 def _unscored_batches(recipe: Recipe, storage: Storage, shard: str) -> Iterator[pl.DataFrame]:
@@ -182,11 +176,6 @@ def _measure(batch: pl.DataFrame, recipe: Recipe, storage: Storage, scorer: Clip
         pl.Series("clip_score", clip_scores, dtype=pl.Float64),
         pl.Series("ssim", similarities, dtype=pl.Float64),
     ).cast(SCORES_SCHEMA)
-
-
-def _write_chunk(storage: Storage, table: str, batches: list[pl.DataFrame]) -> None:
-    rows = pl.concat(batches)
-    storage.write_chunk(table, f"chunk-{fingerprint(rows['image_id'].to_list())}.parquet", rows)
 
 
 def _file_of(image_id: str, recipe: Recipe, storage: Storage, shard: str) -> str:

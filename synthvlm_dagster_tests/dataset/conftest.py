@@ -1,7 +1,6 @@
 """A finished pipeline in a temporary store, without models: captions are curated, scores and pictures are given."""
 
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,13 @@ from synthvlm_dagster.captions.readers import RAW_SCHEMA
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.selection import select_pairs
 from synthvlm_dagster.images.plan import PLAN_TABLE, plan_attempts, read_plan
-from synthvlm_dagster.images.table import image_rows, images_table, write_images
+from synthvlm_dagster.images.provenance import image_provenance
+from synthvlm_dagster.images.table import EncodedImage, encode_image
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import scores_table
 from synthvlm_dagster.scores.shard import SCORES_SCHEMA
 from synthvlm_dagster.storage import Storage
+from synthvlm_dagster_tests.pictures import store_images
 
 COLOURS = ("crimson", "goldenrod", "seagreen", "royalblue", "rebeccapurple", "grey")
 HOSTILE_CAPTION = '<script>alert("x")</script> <img src=x onerror=alert(1)> & a "red" circle on <image> a white page'
@@ -93,8 +94,8 @@ def fill(recipe: Recipe, storage: Storage, texts: Sequence[str | None]) -> None:
     for shard in recipe.shard_keys:
         planned = read_plan(storage, shard)
         for chunk in planned.iter_slices(3):
-            encoded = [(picture(image_id, recipe), 64, 64) for image_id in chunk["image_id"]]
-            write_images(storage, images_table(recipe, shard), image_rows(recipe, chunk, encoded))
+            encoded = [EncodedImage(picture(image_id, recipe), 64, 64) for image_id in chunk["image_id"]]
+            store_images(recipe, storage, shard, chunk, encoded)
         shard_scores = planned.with_columns(
             clip_score=pl.Series([fraction(name, "clip") for name in planned["image_id"]], dtype=pl.Float64),
             ssim=pl.Series([fraction(name, "ssim") for name in planned["image_id"]], dtype=pl.Float64),
@@ -111,8 +112,7 @@ def fraction(image_id: str, salt: str) -> float:
 
 
 def picture(image_id: str, recipe: Recipe) -> bytes:
-    """A plain picture, of a colour that image_id decides."""
+    """A plain picture, of a colour that image_id decides, marked as synthetic."""
     shade = tuple(int(256 * fraction(image_id, channel)) for channel in "rgb")
-    stream = io.BytesIO()
-    Image.new("RGB", (64, 64), shade).save(stream, recipe.generation.image_format)
-    return stream.getvalue()
+    provenance = image_provenance(recipe.generation, image_id, "a caption", recipe.seed)
+    return encode_image(Image.new("RGB", (64, 64), shade), recipe.generation, provenance).content

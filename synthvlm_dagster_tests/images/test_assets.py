@@ -86,6 +86,8 @@ def test_a_shard_shows_what_was_made(project: Project) -> None:
     assert event.metadata["generator"].value == generator_name(project.recipe)
     assert event.metadata["images_per_second"].value > 0
     assert event.metadata["model_load_seconds"].value >= 0
+    assert event.metadata["failed_images"].value == 0
+    assert event.metadata["failures_by_reason"].value == {}
     assert "data:image/jpeg;base64," in event.metadata["contact_sheet"].value
     assert project.check_results() == {SHARDS[1]: True}
 
@@ -121,14 +123,14 @@ def test_a_run_of_many_shards_loads_one_model_and_records_and_checks_each(
 def test_a_shard_that_fails_leaves_the_others_recorded(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.curate(2 * len(SHARDS))
     project.run(planned_attempts)
-    write = Storage.write_chunk
+    write = Storage.write_bytes
 
-    def no_room_for_the_first_shard(self: Storage, table: str, name: str, frame: pl.DataFrame) -> None:
-        if table.endswith(SHARDS[0]):
+    def no_room_for_the_first_shard(self: Storage, path: str, content: bytes) -> None:
+        if f"/{SHARDS[0]}/" in path:
             raise OSError(28, "No space left on device")
-        write(self, table, name, frame)
+        write(self, path, content)
 
-    monkeypatch.setattr(Storage, "write_chunk", no_room_for_the_first_shard)
+    monkeypatch.setattr(Storage, "write_bytes", no_room_for_the_first_shard)
     result = project.run(generated_images, tags=RANGE)
     assert not result.success
     assert [event.partition for event in result.asset_materializations_for_node("generated_images")] == [SHARDS[1]]

@@ -7,31 +7,13 @@ import pytest
 from PIL import Image
 
 from synthvlm_dagster.images.inspection import inspect_shard
-from synthvlm_dagster.images.plan import PLAN_TABLE, plan_attempts
+from synthvlm_dagster.images.plan import PLAN_TABLE, plan_attempts, read_plan
 from synthvlm_dagster.images.shard import generate_shard
-from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.images.table import encode_image, images_table
 from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster.storage import Storage
-
-SHARD = "0000"
-
-
-class Painter:
-    """Draws one grey level per image, or noise where the level is None."""
-
-    def __init__(self, levels: Sequence[int | None]) -> None:
-        self._levels = list(levels)
-
-    def load(self) -> float:
-        return 0.0
-
-    def generate(self, _texts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
-        return [self._draw(self._levels.pop(0), seed) for seed in seeds]
-
-    def _draw(self, level: int | None, seed: int) -> Image.Image:
-        if level is None:
-            return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8))
-        return Image.new("RGB", (16, 16), (level, level, level))
+from synthvlm_dagster_tests.images.noise import SHARD, NoiseGenerator, noise, plain, seed_of, write_plan
+from synthvlm_dagster_tests.pictures import store_images
 
 
 @pytest.fixture
@@ -43,13 +25,31 @@ def painted(recipe: Recipe, levels: Sequence[int | None]) -> Storage:
     storage = Storage(recipe.storage)
     rows = [{"caption_id": f"{number:016x}", "text": "", "shard": SHARD} for number in range(len(levels))]
     storage.write_table(PLAN_TABLE, plan_attempts(pl.DataFrame(rows), Attempts(), seed=0))
-    generate_shard(recipe, storage, SHARD, Painter(levels))
+    pictures = [noise(number) if level is None else plain(level).image for number, level in enumerate(levels)]
+    for planned, drawn in zip(read_plan(storage, SHARD).iter_slices(2), batched(pictures), strict=True):
+        encoded = [encode_image(Image.fromarray(picture), recipe.generation) for picture in drawn]
+        store_images(recipe, storage, SHARD, planned, encoded)
     return storage
+
+
+def batched(pictures: list[np.ndarray]) -> list[list[np.ndarray]]:
+    return [pictures[start : start + 2] for start in range(0, len(pictures), 2)]
+
+
+def test_images_that_could_not_be_made_are_not_missing(tiny_recipe: Callable[..., Recipe]) -> None:
+    recipe = tiny_recipe({"retries": 0})
+    storage = Storage(recipe.storage)
+    write_plan(storage, captions=12)
+    spoiled = {seed_of(recipe, 0): plain(0), seed_of(recipe, 2): plain(9), seed_of(recipe, 8): plain(9)}
+    generate_shard(recipe, storage, SHARD, NoiseGenerator(spoiled=spoiled))
+    found = inspect_shard(recipe, storage, SHARD)
+    assert (found.missing, found.sampled, found.flat) == (0, 3, ())
+    assert found.failed == {"flat": 2, "black": 1}
 
 
 def test_sound_images_have_no_finding(recipe: Recipe) -> None:
     found = inspect_shard(recipe, painted(recipe, [None] * 4), SHARD)
-    assert (found.missing, found.sampled, found.undecodable, found.flat) == (0, 4, (), ())
+    assert (found.missing, found.failed, found.sampled, found.undecodable, found.flat) == (0, {}, 4, (), ())
 
 
 def test_black_and_plain_images_are_found(recipe: Recipe) -> None:

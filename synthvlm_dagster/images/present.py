@@ -1,0 +1,108 @@
+"""Which of the planned images are there, which could not be made, and which are still to be made."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import polars as pl
+
+from synthvlm_dagster.images.chunks import present_ids, read_columns
+from synthvlm_dagster.images.naming import generator_name
+from synthvlm_dagster.images.plan import read_plan
+from synthvlm_dagster.images.table import FAILED_SCHEMA, IMAGE_SCHEMA, failed_images_table, images_table
+from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.storage import Storage
+
+
+class PlannedImages(NamedTuple):
+    """The plan, each image in one of three places; all have the plan's columns and image_id (see `read_plan`)."""
+
+    present: pl.DataFrame
+    failed: pl.DataFrame
+    """Tried with every seed that the recipe allows: + retry (of the last), problem."""
+    missing: pl.DataFrame
+    """+ retry: the number of the next try, 0 for the first."""
+
+
+def planned_images(recipe: Recipe, storage: Storage, shard: str | None = None) -> PlannedImages:
+    """What has become of the planned images of one shard, or of all; changes nothing.
+
+    A chunk that cannot be read counts as not there. A recipe that allows more `retries` makes failed images missing.
+
+    Raises:
+        StorageError: nothing has been planned yet, or the store cannot be reached.
+    """
+    plan = read_plan(storage, shard)
+    made_in, failed_in = _folders(recipe, shard)
+    chunks = present_ids(storage, storage.files(made_in, ".parquet"))
+    present = pl.DataFrame(
+        {"image_id": [name for ids in chunks.values() for name in ids or ()]}, {"image_id": pl.String}
+    )
+    rest = plan.join(present, on="image_id", how="anti", maintain_order="left").join(
+        _last_tries(storage, failed_in), on="image_id", how="left", maintain_order="left"
+    )
+    failed = (pl.col("retry") >= recipe.generation.retries).fill_null(False)
+    return PlannedImages(
+        plan.join(present, on="image_id", how="semi", maintain_order="left"),
+        rest.filter(failed),
+        rest.filter(~failed).with_columns(pl.col("retry").add(1).fill_null(0)).drop("problem"),
+    )
+
+
+def shard_progress(recipe: Recipe, storage: Storage) -> pl.DataFrame:
+    """How far each shard is: one row per shard with shard, planned, present, failed, missing (numbers of images).
+
+    Raises:
+        StorageError: nothing has been planned yet, or the store cannot be reached.
+    """
+    shards = pl.DataFrame({"shard": recipe.shard_keys}, schema={"shard": pl.String})
+    for name, rows in planned_images(recipe, storage)._asdict().items():
+        counts = rows.group_by("shard").agg(pl.len().cast(pl.Int64).alias(name))
+        shards = shards.join(counts, on="shard", how="left", maintain_order="left")
+    counted = pl.col("present", "failed", "missing").fill_null(0)
+    planned = pl.sum_horizontal("present", "failed", "missing").alias("planned")
+    return shards.with_columns(counted).select("shard", planned, "present", "failed", "missing")
+
+
+def read_images(recipe: Recipe, storage: Storage, shard: str) -> pl.LazyFrame:
+    """The planned images of a shard that are present, each once, lazily; columns as `IMAGE_SCHEMA`.
+
+    An image that stands in two chunks is read from the first. Chunks that cannot be read, and images that are no longer
+    in the plan, are left out.
+
+    Raises:
+        StorageError: nothing has been planned yet, or the store cannot be reached.
+    """
+    awaited = set(read_plan(storage, shard)["image_id"])
+    chunks = []
+    for path, ids in present_ids(storage, storage.files(images_table(recipe, shard), ".parquet")).items():
+        wanted = awaited.intersection(ids or ())
+        awaited -= wanted
+        if wanted:
+            rows = _with_later_columns(storage.scan_files([path]))
+            chunks.append(rows if len(wanted) == len(ids or ()) else rows.filter(pl.col("image_id").is_in(wanted)))
+    return pl.concat(chunks) if chunks else pl.LazyFrame(schema=IMAGE_SCHEMA)
+
+
+def _with_later_columns(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Rows of any version of the table with the columns of this one."""
+    present = rows.collect_schema().names()
+    later = {"retry": pl.lit(0, pl.Int32), "prompt_truncated": pl.lit(None, pl.Boolean)}
+    return rows.with_columns(**{name: value for name, value in later.items() if name not in present}).select(
+        *IMAGE_SCHEMA
+    )
+
+
+def _folders(recipe: Recipe, shard: str | None) -> tuple[str, str]:
+    if shard is not None:
+        return images_table(recipe, shard), failed_images_table(recipe, shard)
+    return f"images/{generator_name(recipe)}", f"failed_images/{generator_name(recipe)}"
+
+
+def _last_tries(storage: Storage, folder: str) -> pl.DataFrame:
+    """The last failed try of each image: image_id, retry, problem."""
+    columns = ["image_id", "retry", "problem"]
+    chunks = [read_columns(storage, path, columns) for path in storage.files(folder, ".parquet")]
+    empty = pl.DataFrame(schema=FAILED_SCHEMA).select(columns)
+    rows = pl.concat([empty, *(rows for rows in chunks if rows is not None)])
+    return rows.sort("image_id", "retry", "problem").unique("image_id", keep="last", maintain_order=True)
