@@ -20,7 +20,8 @@ from PIL import Image, UnidentifiedImageError
 
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.errors import ImageError
-from synthvlm_dagster.images.table import image_suffix
+from synthvlm_dagster.images.provenance import read_provenance
+from synthvlm_dagster.images.table import encode_image, image_suffix
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
 
@@ -154,16 +155,14 @@ def verify_llava(storage: Storage) -> LlavaVerdict:
 
 
 def _resized(content: bytes, size: int, recipe: Recipe, image_id: str) -> bytes:
-    generation = recipe.generation
+    """The image made smaller, with the original's mark of synthetic content."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             small = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+        provenance = read_provenance(content)
     except (OSError, UnidentifiedImageError) as error:
         raise ImageError(f"image {image_id}: cannot be decoded to resize it: {error}") from error
-    encoded = io.BytesIO()
-    settings = {} if generation.image_format == "png" else {"quality": generation.image_quality}
-    small.save(encoded, format=generation.image_format, **settings)
-    return encoded.getvalue()
+    return encode_image(small, recipe.generation, provenance, edits=["c2pa.resized"]).content
 
 
 def _opens(storage: Storage, path: str) -> bool:

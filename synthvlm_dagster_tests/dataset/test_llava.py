@@ -13,6 +13,7 @@ from PIL import Image
 from synthvlm_dagster.dataset.llava import CONVERSATIONS, IMAGE_FOLDER, conversation_entry, verify_llava, write_llava
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.errors import StorageError
+from synthvlm_dagster.images.provenance import read_provenance
 from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.storage import Storage
 from synthvlm_dagster_tests.dataset.conftest import HOSTILE_CAPTION, Project, picture
@@ -55,6 +56,8 @@ def test_images_can_be_resized(make_project: MakeProject, image_format: str, suf
     for entry in entries:
         with Image.open(Path(project.storage.url(IMAGE_FOLDER)) / entry["image"]) as image:
             assert (image.size, image.format) == ((24, 24), image_format.upper())
+        content = project.storage.read_bytes(f"{IMAGE_FOLDER}/{entry['image']}")
+        assert read_provenance(content) == read_provenance(picture(entry["id"], project.recipe)) is not None
     assert verify_llava(project.storage).passed
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.webdataset import FOLDER, verify_webdataset, write_webdataset
 from synthvlm_dagster.errors import StorageError
-from synthvlm_dagster_tests.dataset.conftest import Project
+from synthvlm_dagster.images.provenance import read_provenance
+from synthvlm_dagster_tests.dataset.conftest import Project, picture
 
 MakeProject = Callable[..., Project]
 
@@ -39,6 +40,9 @@ def test_the_webdataset_package_reads_every_pair(make_project: MakeProject, imag
         assert sample["json"]["model"] == "maker/model"
         assert isinstance(sample["json"]["seed"], int)
         assert sample[suffix].size == (64, 64)
+    for sample in webdataset.WebDataset(tar_files(project), shardshuffle=False):
+        original = picture(sample["__key__"], project.recipe)
+        assert read_provenance(sample[suffix]) == read_provenance(original) is not None
 
 
 def test_tars_are_numbered_and_hold_so_many_pairs(make_project: MakeProject) -> None:
@@ -90,7 +94,7 @@ def test_a_tar_cut_short_is_named(make_project: MakeProject) -> None:
     project = make_project()
     write_webdataset(project.recipe, project.storage)
     path = project.storage.files(FOLDER, ".tar")[0]
-    project.storage.write_bytes(path, project.storage.read_bytes(path)[:3000])
+    project.storage.write_bytes(path, project.storage.read_bytes(path)[:600])
     with pytest.raises(StorageError, match=r"00000\.tar"):
         verify_webdataset(project.recipe, project.storage)
 
