@@ -120,7 +120,7 @@ def save_tiny_sdxl(folder: Path, *, seed: int = 0, refiner: bool = False) -> Pat
         eos_token_id=259,
         pad_token_id=0,
     )
-    tokenizer = _byte_tokenizer(length=16)
+    tokenizer = byte_tokenizer(length=16)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         second_encoder = CLIPTextModelWithProjection(text)
@@ -165,7 +165,7 @@ def save_tiny_sdxl(folder: Path, *, seed: int = 0, refiner: bool = False) -> Pat
     return folder
 
 
-def _byte_tokenizer(length: int) -> Any:
+def byte_tokenizer(length: int) -> Any:
     """A CLIP tokenizer without merges: one token per byte."""
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer

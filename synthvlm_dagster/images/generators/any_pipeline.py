@@ -19,7 +19,10 @@ class _Finished(NamedTuple):
 
 
 class AnyPipeline(Family):
-    """A pipeline that reads texts and decodes latents itself: `denoise` does everything but the copy to the host."""
+    """A pipeline that reads texts and decodes latents itself: `denoise` does everything but the copy to the host.
+
+    Its images come clamped to [0, 1], so that of the values that are not finite only NaN can be seen.
+    """
 
     def denoise(self, texts: list[str], generators: list[torch.Generator]) -> _Finished:
         """Finished images in [0, 1], shape (batch, 3, height, width), and which the safety checker refuses."""

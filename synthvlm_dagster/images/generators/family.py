@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -41,6 +42,7 @@ class Family:
     def __init__(self, pipelines: Sequence[Any], generation: Generation) -> None:
         self.pipelines = list(pipelines)
         self.generation = generation
+        self._decoded_at_once = sys.maxsize
         self._negatives: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
         self._check()
 
@@ -60,7 +62,28 @@ class Family:
         return self.call(self.pipeline, generators, **conditions, **self.size, **self.cutoff()).images
 
     def decode(self, latents: Any) -> list[Drawn]:
-        """The images of what `denoise` gave, or why they cannot be used."""
+        """The images of what `denoise` gave, or why they cannot be used.
+
+        Decoding can take more memory than denoising: what does not fit is decoded in smaller parts from then on.
+
+        Raises:
+            torch.OutOfMemoryError: not even one image fits.
+        """
+        import torch
+
+        images: list[Drawn] = []
+        while len(images) < len(latents):
+            part = latents[len(images) : len(images) + self._decoded_at_once]
+            try:
+                images += self._decode_part(part)
+            except torch.OutOfMemoryError:
+                if len(part) == 1:
+                    raise
+                self._decoded_at_once = len(part) // 2
+                torch.cuda.empty_cache()
+        return images
+
+    def _decode_part(self, latents: Any) -> list[Drawn]:
         pixels = self.pixels(latents)
         finite = pixels.isfinite().flatten(1).all(dim=1).tolist()
         refused = [False] * len(finite)
