@@ -167,9 +167,7 @@ def test_one_image_that_fits_only_alone_is_drawn_alone() -> None:
 
 @pytest.mark.parametrize("limits", [{"most_denoised": 0}, {"most_decoded": 0}])
 def test_not_even_one_image_is_an_error_that_says_what_to_do(limits: dict[str, int]) -> None:
-    with pytest.raises(
-        RecipeError, match=r"generation\.batch_size: .*one image of 1024 × 1024.*generation\.width"
-    ):
+    with pytest.raises(RecipeError, match=r"generation\.batch_size: .*one image of 1024 × 1024.*generation\.width"):
         draw(NoiseGenerator(**limits), 5, Batches(settings()))
 
 
