@@ -6,14 +6,12 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from synthvlm_dagster.errors import ModelError
 from synthvlm_dagster.images.generator import Drawn
 from synthvlm_dagster.quiet import quiet_models
 from synthvlm_dagster.recipe import Generation
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
-    from PIL.Image import Image
 
     from synthvlm_dagster.images.generators.family import Family
 
@@ -111,21 +109,15 @@ class DiffusersGenerator:
         torch.cuda.reset_peak_memory_stats(device)
         return peak
 
-    def generate(self, texts: Sequence[str], seeds: Sequence[int]) -> list[Image]:
-        """Both steps at once: one RGB image per text.
+    @property
+    def pipelines(self) -> list[DiffusionPipeline]:
+        """The diffusers pipelines that draw: the base model's, and the refiner's if there is one.
 
         Raises:
-            ModelError: as `load`; or an image came out with a problem.
-            RecipeError: as `denoise`.
+            ModelError: as `load`.
+            RecipeError: as `load`.
         """
-        from PIL import Image
-
-        images = []
-        for drawn in self.decode(self.denoise(texts, seeds)):
-            if drawn.image is None:
-                raise ModelError(f"{self._generation.model}: {drawn.problem}")
-            images.append(Image.fromarray(drawn.image))
-        return images
+        return self._family().pipelines
 
     def _family(self) -> Family:
         self.load()

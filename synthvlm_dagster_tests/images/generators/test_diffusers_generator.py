@@ -9,9 +9,7 @@ from synthvlm_dagster.errors import RecipeError
 from synthvlm_dagster.images.generators import DiffusersGenerator
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster_tests.conftest import TINY_SIZE, save_tiny_sdxl
-
-TEXTS = ["a red circle", "a small blue square", "nothing", "a striped background"]
-SEEDS = [0, 1, 2**62, 2**63 - 1]
+from synthvlm_dagster_tests.images.generators.test_families import SEEDS, TEXTS, draw
 
 
 @pytest.fixture
@@ -20,7 +18,7 @@ def generator(tiny_recipe: Callable[..., Recipe]) -> DiffusersGenerator:
 
 
 def pixels(generator: DiffusersGenerator, texts: list[str], seeds: list[int]) -> np.ndarray:
-    return np.stack([np.asarray(image, dtype=int) for image in generator.generate(texts, seeds)])
+    return draw(generator, texts, seeds).astype(int)
 
 
 @pytest.fixture(scope="session")
@@ -30,15 +28,16 @@ def tiny_refiner_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_images_have_the_recipes_size(tiny_recipe: Callable[..., Recipe]) -> None:
     generator = DiffusersGenerator(tiny_recipe({"width": 48, "height": TINY_SIZE}).generation)
-    assert [(image.mode, image.size) for image in generator.generate(TEXTS[:1], [5])] == [("RGB", (48, TINY_SIZE))]
+    [image] = draw(generator, TEXTS[:1], [5])
+    assert (image.dtype, image.shape) == (np.uint8, (TINY_SIZE, 48, 3))
 
 
 def test_same_text_seed_and_batch_shape_give_identical_bytes(
     generator: DiffusersGenerator, tiny_recipe: Callable[..., Recipe]
 ) -> None:
-    first = [image.tobytes() for image in generator.generate(TEXTS, SEEDS)]
+    first = [image.tobytes() for image in draw(generator, TEXTS, SEEDS)]
     another = DiffusersGenerator(tiny_recipe().generation)
-    assert [image.tobytes() for image in another.generate(TEXTS, SEEDS)] == first
+    assert [image.tobytes() for image in draw(another, TEXTS, SEEDS)] == first
     assert len(set(first)) == len(TEXTS)
 
 
@@ -70,8 +69,7 @@ def test_any_caption_becomes_an_image_silently(
     generator.load()
     capfd.readouterr()
     recwarn.clear()
-    images = generator.generate(captions, list(range(len(captions))))
-    assert [image.size for image in images] == [(TINY_SIZE, TINY_SIZE)] * len(captions)
+    assert draw(generator, captions, list(range(len(captions)))).shape == (len(captions), TINY_SIZE, TINY_SIZE, 3)
     assert capfd.readouterr() == ("", "")
     # Python shows deprecations to developers alone; diffusers' Euler scheduler has one.
     assert [str(warning.message) for warning in recwarn if warning.category is not DeprecationWarning] == []

@@ -10,6 +10,8 @@ import torch
 
 from synthvlm_dagster.errors import ModelError, RecipeError
 from synthvlm_dagster.images.generators import DiffusersGenerator
+from synthvlm_dagster.images.generators.sdxl import StableDiffusionXL
+from synthvlm_dagster.recipe import Generation
 from synthvlm_dagster_tests.conftest import save_tiny_sdxl
 from synthvlm_dagster_tests.images.generators.test_families import SEEDS, TEXTS, MakeGenerator, draw, most_different
 
@@ -100,6 +102,28 @@ def test_an_autoencoder_of_published_latent_statistics_is_undone_as_the_pipeline
     ).images
     assert pipeline.vae.config.latents_mean == [1, 2, -1, 0.5]
     assert np.array_equal(np.stack([np.asarray(image) for image in own]), drawn)
+
+
+@pytest.mark.parametrize("overflows", [True, False])
+def test_an_autoencoder_that_overflows_in_float16_decodes_in_float32_as_in_the_pipeline(
+    tiny_model: Callable[[str], Path], overflows: bool
+) -> None:
+    from diffusers import StableDiffusionXLPipeline
+
+    def load() -> Any:
+        pipeline = StableDiffusionXLPipeline.from_pretrained(tiny_model("sdxl"), dtype=torch.float16)
+        pipeline.vae.register_to_config(force_upcast=overflows)
+        return pipeline
+
+    family = StableDiffusionXL([load()], Generation(model="tiny", width=32, height=32, num_inference_steps=2))
+    assert family.pipeline.vae.dtype == (torch.float32 if overflows else torch.float16)
+    with torch.no_grad():
+        latents = family.denoise(TEXTS, [torch.Generator().manual_seed(seed) for seed in SEEDS])
+        drawn = family.decode(latents)
+    assert latents.dtype == torch.float16
+    generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
+    own = load()(TEXTS, width=32, height=32, num_inference_steps=2, generator=generators).images
+    assert [image.tobytes() for image in own] == [image.tobytes() for image, _ in drawn]
 
 
 @pytest.mark.parametrize(
