@@ -7,10 +7,12 @@ import pytest
 
 from synthvlm_dagster.images.assets import generated_images, planned_attempts
 from synthvlm_dagster.images.checks import something_to_make, sound_images
+from synthvlm_dagster.images.generator import Drawn
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.storage import Storage
+from synthvlm_dagster_tests.images.noise import NoiseGenerator, plain, seed_of
 
 SHARDS = active_recipe().shard_keys
 RANGE = {"dagster/asset_partition_range_start": SHARDS[0], "dagster/asset_partition_range_end": SHARDS[1]}
@@ -150,6 +152,46 @@ def test_a_generator_of_a_restrictive_licence_makes_nothing_before_it_is_accepte
     [failure] = [event for event in result.all_events if event.is_step_failure]
     assert f"accept_licence: {licence}" in str(failure.step_failure_data.error)
     assert project.storage.files(images_table(project.recipe, SHARDS[0])) == []
+
+
+def test_images_that_cannot_be_made_are_counted_and_warned_of(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.curate(2 * len(SHARDS))
+    project.run(planned_attempts)
+    spoiled = {seed_of(project.recipe, 0, attempt=1, retry=retry): plain(0) for retry in range(3)}
+    spoiled |= {seed_of(project.recipe, len(SHARDS)): Drawn(None, "not finite")}
+    monkeypatch.setattr("synthvlm_dagster.images.assets.DiffusersGenerator", lambda _: NoiseGenerator(spoiled=spoiled))
+    result = project.run(generated_images, partition_key=SHARDS[0])
+    assert result.success
+    [event] = result.asset_materializations_for_node("generated_images")
+    assert event.metadata["images_made_now"].value == event.metadata["dagster/row_count"].value == 3
+    assert event.metadata["pictures_drawn_again"].value == 3
+    assert event.metadata["failed_images"].value == 1
+    assert event.metadata["failures_by_reason"].value == {"black": 1}
+    [check] = result.get_asset_check_evaluations()
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "1 images could not be made (1 black)" in (check.description or "")
+
+
+def test_time_and_money_are_told_where_a_device_counts_its_memory(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnDevice(NoiseGenerator):
+        def peak_memory(self) -> int:
+            return 3 << 30
+
+    project.recipe = project.recipe.model_copy(
+        update={"generation": project.recipe.generation.model_copy(update={"price_per_gpu_hour": 3600.0})}
+    )
+    project.curate(len(SHARDS))
+    project.run(planned_attempts)
+    monkeypatch.setattr("synthvlm_dagster.images.assets.DiffusersGenerator", lambda _: OnDevice())
+    result = project.run(generated_images, partition_key=SHARDS[0])
+    [event] = result.asset_materializations_for_node("generated_images")
+    assert event.metadata["peak_device_memory_gib"].value == 3
+    assert event.metadata["cost_dollars"].value == pytest.approx(event.metadata["gpu_seconds"].value, abs=0.051)
+    assert event.metadata["batch_size"].value == 4
 
 
 @pytest.mark.parametrize("tags", [{"dagster/partition": SHARDS[0]}, RANGE], ids=["shard", "range"])
