@@ -19,6 +19,7 @@ from synthvlm_dagster.recipe import CaptionSource
 
 _GLOB_SIGNS = "*?["
 _DATASET_SUFFIXES = (".parquet", ".arrow")
+_CAPTION_SUFFIXES = (".tar", ".parquet", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".gz", ".zst", ".bz2", ".xz")
 _DATASET_CACHES = ("cache-", "indices")
 # What filesystems call the mark of a file's content or the time of its last change, the surest first.
 _CHANGE_MARKS = ("ETag", "etag", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created", "CRC")
@@ -142,9 +143,11 @@ def _matching(filesystem: fsspec.AbstractFileSystem, path: str, source: CaptionS
 def _in_folder(filesystem: fsspec.AbstractFileSystem, folder: str, source: CaptionSource) -> dict[str, dict[str, Any]]:
     """The data files of a Hugging Face dataset, all its splits; other folders do not tell which files are captions."""
     if source.format != "huggingface":
+        found = [name.rpartition("/")[2] for name in filesystem.ls(folder, detail=False)]
+        ending = next((end for end in _CAPTION_SUFFIXES if any(name.endswith(end) for name in found)), ".json")
         raise CaptionSourceError(
-            f"source {source.name}: {source.path} is a folder. Name its files, for example {source.path}/*.json; "
-            "or, if it is a Hugging Face dataset, set format: huggingface"
+            f"source {source.name}: {source.path} is a folder. Name its files, for example "
+            f"{source.path.rstrip('/')}/*{ending}; or, if it is a Hugging Face dataset, set format: huggingface"
         )
     found = filesystem.find(folder, detail=True)
     files = {name: info for name, info in found.items() if _is_dataset_file(posixpath.relpath(name, folder))}

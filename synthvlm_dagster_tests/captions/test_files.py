@@ -156,3 +156,13 @@ def test_what_a_web_server_does_not_give(folder, server):
 def test_a_filesystem_that_does_not_exist():
     with pytest.raises(CaptionSourceError, match="Protocol not known: nowhere"):
         read("nowhere://a.json")
+
+
+@pytest.mark.parametrize(("names", "example"), [(["0.json", "0.tar"], "tar"), (["a.csv.gz"], "gz"), ([], "json")])
+def test_a_folder_is_named_by_its_files(tmp_path, names, example):
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(
+        CaptionSourceError, match=rf"is a folder\. Name its files, for example {tmp_path}/\*\.{example};"
+    ):
+        read(f"{tmp_path}/")

@@ -92,13 +92,15 @@ def _tsv_records(stream: BinaryIO) -> Iterator[list[str]]:
 
 
 def _csv_records(reader: Any) -> Iterator[list[str] | str]:
+    """Records, or what is wrong with one: for each of its lines, as a quote that is not closed takes many along."""
     while True:
+        lines_before = reader.line_num
         try:
             yield next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield f"the record is not valid CSV: {error}"
+            yield from [f"the record is not valid CSV: {error}"] * max(1, reader.line_num - lines_before)
 
 
 def _table(records: Iterator[list[str] | str], source: CaptionSource) -> Frames:

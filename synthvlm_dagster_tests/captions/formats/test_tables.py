@@ -94,6 +94,14 @@ def test_a_first_line_that_names_no_caption(tmp_path, name, rows, message):
         read(tmp_path, name, rows)
 
 
+def test_lines_that_a_quote_takes_along_are_all_bad_rows(tmp_path):
+    rows = 'caption\n"opened,\n' + "a dog\n" * 6 + 'a "cat"\nlast\n'
+    raw = read(tmp_path, "a.csv", rows, max_bad_share=1)
+    assert raw["text"].to_list() == [*[None] * 8, "last"]
+    with pytest.raises(CaptionSourceError, match=r"8 of the 9 rows .*not valid CSV"):
+        read(tmp_path, "a.csv", rows)
+
+
 def test_columns_of_a_headerless_table_want_names(tmp_path):
     with pytest.raises(CaptionSourceError, match=r"columns are column_1, column_2\. .*in order: column_names"):
         read(tmp_path, "a.csv", "a dog,1.jpg\n", header=False)
