@@ -16,6 +16,7 @@ from synthvlm_dagster.captions.files import SourceFile, find_files
 from synthvlm_dagster.captions.formats import READERS, FormatError, detect_format, read_head, require_text
 from synthvlm_dagster.errors import CaptionSourceError, SynthVLMError
 from synthvlm_dagster.fingerprint import fingerprint
+from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import CaptionSource
 
 RAW_COLUMNS = {
@@ -116,6 +117,7 @@ def file_format(file: SourceFile, source: CaptionSource) -> str:
 
 def _read_source(source: CaptionSource, on_progress: Callable[[str], None]) -> Iterator[pl.DataFrame]:
     seen = _Seen(source)
+    progress = Progress(f"rows of source {source.name} read", on_progress)
     for file in find_files(source):
         before, bad_before = seen.rows, seen.bad
         layout = file_format(file, source)
@@ -123,6 +125,7 @@ def _read_source(source: CaptionSource, on_progress: Callable[[str], None]) -> I
             part = frame.head(source.limit - seen.rows) if source.limit else frame
             seen.add(part)
             yield part
+            progress.report(seen.rows)
             if seen.rows == source.limit:
                 break
         bad = f", {seen.bad - bad_before:,} of them unusable" if seen.bad > bad_before else ""
