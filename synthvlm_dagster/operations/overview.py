@@ -6,7 +6,11 @@ import dagster as dg
 import polars as pl
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from synthvlm_dagster.captions.markdown import shortened
+from synthvlm_dagster.captions.summaries import rejections_by_rule
+from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
 from synthvlm_dagster.dataset.report_facts import Facts, gather_facts
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.shard import shard_progress
@@ -47,17 +51,24 @@ def _plan_lines(recipe: Recipe, storage: Storage) -> list[tuple[str, str]]:
         sources = ", ".join(source.name for source in recipe.sources)
         limit = recipe.attempts.max_captions
         captions = f"at most {limit:,} captions" if limit else "every caption kept"
-        lines.append(("captions", f"not read yet; sources: {sources}"))
+        found = _captions_found(storage) or f"not read yet; sources: {sources}"
+        lines.append(("captions", found))
         lines.append(("images", f"{recipe.attempts.per_caption} for {captions}, in {recipe.shards} shards"))
         return lines
-    raw, curated = (_count(storage, table) for table in ("captions/raw", "captions/curated"))
     progress = shard_progress(recipe, storage)
     unfinished = progress.filter(pl.col("missing") > 0)["shard"].to_list()
-    lines.append(("captions", f"{raw:,} found, {curated:,} kept by curation"))
+    lines.append(("captions", _captions_found(storage)))
     lines.append(("images", f"{progress['planned'].sum():,} planned, {progress['missing'].sum():,} to make"))
     if unfinished:
         lines.append(("shards", f"{len(unfinished)} of {recipe.shards} unfinished: {_shorten(unfinished)}"))
     return lines
+
+
+def _captions_found(storage: Storage) -> str:
+    """What curation kept of the captions; empty when it has not run yet."""
+    if not all(storage.has_table(table) for table in (RAW, CURATED)):
+        return ""
+    return f"{_count(storage, RAW):,} found, {_count(storage, CURATED):,} kept by curation"
 
 
 def _state(pipeline: Pipeline, key: dg.AssetKey) -> str:
@@ -80,6 +91,7 @@ def print_results(pipeline: Pipeline, console: Console) -> None:
     """Print counts per step, mean scores, and where the dataset is; as far as the pipeline has come."""
     recipe, storage = pipeline.recipe, pipeline.storage
     if not storage.has_table("dataset/selected"):
+        _print_curation(recipe, storage, console)
         return
     facts = gather_facts(recipe, storage)
     console.print(f"\n[bold]{recipe.name}[/]  {recipe.description}\n")
@@ -91,6 +103,16 @@ def print_results(pipeline: Pipeline, console: Console) -> None:
     for name, path in LOCATIONS.items():
         if storage.files(path):
             console.print(f"  {name:<22}{storage.url(path)}", markup=False)
+
+
+def _print_curation(recipe: Recipe, storage: Storage, console: Console) -> None:
+    if not storage.has_table(CURATED):
+        return
+    console.print(f"\n  {_captions_found(storage)}\n")
+    table = Table("rule", "rejected", "for example", box=None, padding=(0, 3, 0, 2), header_style="bold")
+    for rule, count, example in rejections_by_rule(storage.scan(REJECTED), recipe.curation).iter_rows():
+        table.add_row(rule, f"{count:,}", Text(shortened(example)))
+    console.print(table)
 
 
 def _score_table(facts: Facts) -> Table:
