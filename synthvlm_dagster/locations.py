@@ -14,7 +14,8 @@ def resolve_location(location: str, folder: Path, *, always: bool = False) -> st
     """Turn a location written in a recipe into an absolute path or URL.
 
     Args:
-        location: `package://module.name/path`, a URL with a scheme, an absolute path, or a relative one.
+        location: `package://module.name/path`, a URL with a scheme, an absolute path, or a relative one. Of an fsspec
+            URL such as `zip://*.json::captions.zip` the last part is resolved.
         folder: what relative paths start from: the recipe's folder.
         always: resolve every relative name. When False, only names that exist below `folder` or start with a dot are
             paths; others (hub ids such as `org/model`, architecture names) come back unchanged.
@@ -22,6 +23,9 @@ def resolve_location(location: str, folder: Path, *, always: bool = False) -> st
     Raises:
         RecipeError: the package of a `package://` location is not installed.
     """
+    if "::" in location:
+        inside, _, archive = location.rpartition("::")
+        return f"{inside}::{resolve_location(archive, folder, always=True)}"
     if location.startswith(PACKAGE_SCHEME):
         module, _, path = location.removeprefix(PACKAGE_SCHEME).partition("/")
         try:

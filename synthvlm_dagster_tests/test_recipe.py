@@ -83,6 +83,27 @@ def test_mistakes_are_named_with_file_line_and_field(change, line, message):
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("path: captions.csv", "path: a.csv\n    limit: 0"), "sources.0.limit: Input should be greater than 0"),
+        (
+            ("path: captions.csv", "path: a.csv\n    columns: caption"),
+            "sources.0.columns: must be a mapping with keys ",
+        ),
+        (
+            ("path: captions.csv", "path: a.csv\n    header: false\n    column_names: caption"),
+            "sources.0.column_names: must be a list",
+        ),
+    ],
+)
+def test_a_mistake_in_the_only_source_is_told_once(change, message):
+    with pytest.raises(RecipeError) as raised:
+        parse(SMALLEST.replace(*change))
+    assert len(str(raised.value).splitlines()) == 1
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("- a list", "must be a YAML mapping"),

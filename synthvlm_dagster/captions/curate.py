@@ -20,6 +20,7 @@ from synthvlm_dagster.captions.rules import STATISTICS, measure_captions
 from synthvlm_dagster.captions.verdicts import Facts, Verdicts, below_the_best, outside
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import Bounds, Curation
+from synthvlm_dagster.recipe.curation import KeepTop
 from synthvlm_dagster.storage import TemporaryTable
 
 UNREADABLE_ROW = "unreadable_row"
@@ -120,7 +121,7 @@ class Curator:
         return pl.Schema({**types, "not_measured": pl.List(pl.String), "shard": pl.String})
 
     def split(self, raw: Iterable[pl.DataFrame]) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-        """Judge captions.
+        """Judge the captions of one pool; a curator does so once.
 
         Args:
             raw: parts with the columns of `readers.RAW_COLUMNS`; at least one.
@@ -224,9 +225,9 @@ class Curator:
                 late[rule] = self._costly_values(rule, verdicts, scratch, known)
                 bounds = Bounds(min=1.0) if rule == "judge" else settings
                 verdicts.reject_measured(rule, settings, outside(late[rule], bounds), np.isnan(late[rule]))
-            elif rules.keep_top and rule == "keep_top":
+            elif isinstance(settings, KeepTop):
                 similarity = late["image_text_similarity"]
-                below = below_the_best(rules.keep_top, similarity, verdicts.kept)
+                below = below_the_best(settings, similarity, verdicts.kept)
                 verdicts.reject_measured(rule, settings, below, np.isnan(similarity))
             else:
                 verdicts.reject(rule, facts.take(f"broken {rule}"))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import fsspec
+from fsspec.archive import AbstractArchiveFileSystem
 from fsspec.core import OpenFile
+from fsspec.implementations.http import HTTPFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import infer_compression
 
@@ -16,9 +19,10 @@ from synthvlm_dagster.recipe import CaptionSource
 
 _GLOB_SIGNS = "*?["
 _DATASET_SUFFIXES = (".parquet", ".arrow")
+_CAPTION_SUFFIXES = (".tar", ".parquet", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".gz", ".zst", ".bz2", ".xz")
 _DATASET_CACHES = ("cache-", "indices")
 # What filesystems call the mark of a file's content or the time of its last change, the surest first.
-_CHANGE_MARKS = ("ETag", "etag", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created")
+_CHANGE_MARKS = ("ETag", "etag", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created", "CRC")
 
 
 @dataclass(frozen=True)
@@ -29,30 +33,49 @@ class SourceFile:
     path: str
     name: str
     change_mark: str
+    archive: str = ""
+    """Of a file inside an archive: `::` and the archive's own URL."""
 
     @property
     def url(self) -> str:
         """The path as a person would type it: with the filesystem's scheme, unless it is local."""
-        local = isinstance(self.filesystem, LocalFileSystem)
-        return self.path if local else self.filesystem.unstrip_protocol(self.path)
+        return self._typed(self.path) + self.archive
 
     @property
-    def folder(self) -> str:
-        """Path or URL of the folder that holds the file, as `url`."""
-        return posixpath.dirname(self.url)
+    def siblings(self) -> tuple[str, str]:
+        """What to write before and after a relative path for the file that it names beside this one."""
+        folder = posixpath.dirname(self._path_alone)
+        return self._typed(f"{folder.rstrip('/')}/" if folder else ""), self.archive
 
     @property
     def compression(self) -> str | None:
         """fsspec's name of the compression that the file name tells, if any."""
-        return infer_compression(self.path)
+        name = infer_compression(self._path_alone)
+        # Of a zip archive fsspec would read the first file alone.
+        return name if name != "zip" else None
 
     @property
     def extension(self) -> str:
         """The last part of the name that does not tell a compression: `json` of `captions.json.gz`."""
-        name = self.name.lower()
-        if infer_compression(name):
+        name = self._path_alone.lower()
+        if self.compression:
             name = posixpath.splitext(name)[0]
         return posixpath.splitext(name)[1].removeprefix(".")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it stands on this machine's disk."""
+        return isinstance(self.filesystem, LocalFileSystem)
+
+    @property
+    def _path_alone(self) -> str:
+        """The path without the query that web servers take."""
+        if not isinstance(self.filesystem, HTTPFileSystem):
+            return self.path
+        return urlsplit(self.path)._replace(query="", fragment="").geturl()
+
+    def _typed(self, path: str) -> str:
+        return path if self.is_local else self.filesystem.unstrip_protocol(path)
 
     def open(self) -> BinaryIO:
         """Open for reading; a name that ends in .gz, .zst, .bz2 or .xz is decompressed."""
@@ -73,8 +96,21 @@ def find_files(source: CaptionSource) -> list[SourceFile]:
     try:
         filesystem, path = fsspec.core.url_to_fs(source.path)
         details = _matching(filesystem, path, source)
-    except (ImportError, ValueError, OSError) as error:
-        raise CaptionSourceError(f"source {source.name}: {source.path}: cannot be opened: {error}") from error
+    except CaptionSourceError:
+        raise
+    except ImportError as error:
+        raise CaptionSourceError(
+            f"source {source.name}: {source.path}: {error}. For s3:// install synthvlm_dagster[s3], for gs:// "
+            "synthvlm_dagster[gcs]"
+        ) from error
+    # Every filesystem has errors of its own: of its network client, of its archive format.
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise CaptionSourceError(
+            f"source {source.name}: {source.path}: cannot be opened: {reason}. Correct the source's path, or make what "
+            "it names reachable"
+        ) from error
+    is_inside = isinstance(filesystem, AbstractArchiveFileSystem)
     folder = posixpath.commonpath([posixpath.dirname(found) for found in details])
     return [
         SourceFile(
@@ -82,6 +118,7 @@ def find_files(source: CaptionSource) -> list[SourceFile]:
             path=found,
             name=posixpath.relpath(found, folder) if folder else found,
             change_mark=f"{info.get('size')} {next((info[mark] for mark in _CHANGE_MARKS if info.get(mark)), '')}",
+            archive="::" + source.path.partition("::")[2] if is_inside else "",
         )
         for found, info in sorted(details.items())
     ]
@@ -106,9 +143,11 @@ def _matching(filesystem: fsspec.AbstractFileSystem, path: str, source: CaptionS
 def _in_folder(filesystem: fsspec.AbstractFileSystem, folder: str, source: CaptionSource) -> dict[str, dict[str, Any]]:
     """The data files of a Hugging Face dataset, all its splits; other folders do not tell which files are captions."""
     if source.format != "huggingface":
+        found = [name.rpartition("/")[2] for name in filesystem.ls(folder, detail=False)]
+        ending = next((end for end in _CAPTION_SUFFIXES if any(name.endswith(end) for name in found)), ".json")
         raise CaptionSourceError(
-            f"source {source.name}: {source.path} is a folder. Name its files, for example {source.path}/*.json; "
-            "or, if it is a Hugging Face dataset, set format: huggingface"
+            f"source {source.name}: {source.path} is a folder. Name its files, for example "
+            f"{source.path.rstrip('/')}/*{ending}; or, if it is a Hugging Face dataset, set format: huggingface"
         )
     found = filesystem.find(folder, detail=True)
     files = {name: info for name, info in found.items() if _is_dataset_file(posixpath.relpath(name, folder))}

@@ -28,6 +28,8 @@ TELLING_WORDS = (
 _MISSED = 0.005
 _MOST_BANDS = 16
 _MOST_ROWS = 6
+# Without a limit the time grows with the square of the captions that share a template.
+_MOST_COMPARED = 128
 _SEED = 1
 _BATCH = 50_000
 
@@ -51,12 +53,14 @@ def near_duplicates(
 
     Candidates come from MinHash signatures in bands (Broder 1997; Leskovec, Rajaraman and Ullman, Mining of Massive
     Datasets, ch. 3) and are then compared exactly: what is found is certain, and of what is just similar enough one in
-    200 is missed. Results are the same however the captions are divided into batches. Each caption takes some 250 bytes
-    of memory until the end: 0.25 GB a million.
+    200 is missed. Captions written from one template share most of their bands: in each band only the newest 128 are
+    looked at, which bounds the time, and a copy is found by the bands that hold its own words. Results are the same
+    however the captions are divided into batches. Each caption takes some 250 bytes of memory until the end: 0.25 GB a
+    million.
 
     Args:
         batches: captions in order, String without nulls.
-        similarity: in (0, 1]. Below 0.5 most captions become candidates of one another, which is slow.
+        similarity: in (0, 1]. Below 0.5 most captions share bands, so that more is missed the more captions there are.
         on_progress: called every few seconds.
 
     Returns:
@@ -80,7 +84,9 @@ def near_duplicates(
             shingles[begins[0] : begins[-1]], (begins - begins[0]).astype(np.uint64), rows * bands, _SEED
         )
         matrix = np.array(signatures.to_rows(), dtype=np.uint32)
-        mark_copies(shingles, ends, telling, matrix, start, similarity, newest, older, asked_by, is_copy)
+        mark_copies(
+            shingles, ends, telling, matrix, start, similarity, _MOST_COMPARED, newest, older, asked_by, is_copy
+        )
         progress.report(start + matrix.shape[0])
     return is_copy
 

@@ -6,14 +6,17 @@ import hashlib
 import lzma
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from gzip import BadGzipFile
 
 import polars as pl
 
 from synthvlm_dagster.captions.files import SourceFile, find_files
-from synthvlm_dagster.captions.formats import READERS, FormatError, detect_format
-from synthvlm_dagster.errors import CaptionSourceError
+from synthvlm_dagster.captions.formats import READERS, FormatError, detect_format, read_head, require_text
+from synthvlm_dagster.errors import CaptionSourceError, SynthVLMError
 from synthvlm_dagster.fingerprint import fingerprint
+from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import CaptionSource
 
 RAW_COLUMNS = {
@@ -45,6 +48,11 @@ RAW_SCHEMA = pl.Schema(
 
 # From so many rows on, a source whose rows are mostly bad is refused before it is read to its end.
 _ENOUGH_TO_JUDGE = 10_000
+# Of a source that sets no share: a tenth of its rows may be bad; of a small one this many, but never more than half.
+_DEFAULT_SHARE = 0.1
+_DEFAULT_ROWS = 10
+_BINARY = frozenset({"parquet", "coyo", "laion", "laion-coco", "datacomp", "huggingface", "webdataset"})
+_DAMAGED = (EOFError, BadGzipFile, zlib.error, lzma.LZMAError)
 # A location that stands on its own: an absolute path, or a URL of any scheme (data: has no slashes).
 _ABSOLUTE = r"^(/|[A-Za-z][A-Za-z0-9+.-]*://|data:)"
 
@@ -62,7 +70,7 @@ def read_captions(
 
     Raises:
         CaptionSourceError: a file is missing or unreadable, is not in the named format, lacks a named column; or of a
-            source's rows none has a usable caption, or a larger share than its `max_bad_share` has none.
+            source's rows none has a usable caption, or more than its `max_bad_share` allows have none.
     """
     for source in sources:
         yield from _read_source(source, on_progress)
@@ -83,41 +91,79 @@ def caption_id(source: str, text: str) -> str:
     return hashlib.blake2b(f"{source}\0{text}".encode(), digest_size=8).hexdigest()
 
 
+def file_format(file: SourceFile, source: CaptionSource) -> str:
+    """The format in which a file is read: the one that its source names, or the one that it seems to be in.
+
+    Raises:
+        CaptionSourceError: it holds no captions, its format cannot be told, or the source has settings that files in
+            this format have no use for.
+    """
+    with _explained(file, source):
+        head = read_head(file)
+        layout = source.format if source.format != "auto" else detect_format(file, head, source)
+        if layout not in _BINARY:
+            require_text(head)
+        if layout is None:
+            raise FormatError(
+                "the format cannot be told from name and content", f"Name it: format is one of {', '.join(READERS)}"
+            )
+        if unused := source.unused_settings(layout):
+            raise FormatError(
+                f"it seems to be in the format {layout}, which has no use for the source's {unused}",
+                f"Remove {unused}, or name another format",
+            )
+    return layout
+
+
 def _read_source(source: CaptionSource, on_progress: Callable[[str], None]) -> Iterator[pl.DataFrame]:
     seen = _Seen(source)
+    progress = Progress(f"rows of source {source.name} read", on_progress)
     for file in find_files(source):
-        before = seen.rows
-        for frame in _read_file(file, source):
+        before, bad_before = seen.rows, seen.bad
+        layout = file_format(file, source)
+        for frame in _read_file(file, source, layout):
             part = frame.head(source.limit - seen.rows) if source.limit else frame
             seen.add(part)
             yield part
+            progress.report(seen.rows)
             if seen.rows == source.limit:
                 break
-        on_progress(f"source {source.name}: {file.name}: {seen.rows - before:,} rows")
+        bad = f", {seen.bad - bad_before:,} of them unusable" if seen.bad > bad_before else ""
+        on_progress(f"source {source.name}: {file.name} (format {layout}): {seen.rows - before:,} rows{bad}")
         if seen.rows == source.limit:
             break
     seen.judge()
 
 
-def _read_file(file: SourceFile, source: CaptionSource) -> Iterator[pl.DataFrame]:
-    try:
-        layout = source.format if source.format != "auto" else detect_format(file, source)
-        if layout is None:
-            raise FormatError(
-                f"the format cannot be told from name and content. Name it: format is one of {list(READERS)}"
-            )
+def _read_file(file: SourceFile, source: CaptionSource, layout: str) -> Iterator[pl.DataFrame]:
+    with _explained(file, source):
         for rows in READERS[layout](file, source):
             yield _identified(rows, source, file)
+
+
+@contextmanager
+def _explained(file: SourceFile, source: CaptionSource) -> Iterator[None]:
+    """Turn what goes wrong with a file into a CaptionSourceError."""
+    place = f"source {source.name}: {file.url}"
+    try:
+        yield
     except FormatError as error:
-        raise CaptionSourceError(
-            f"source {source.name}: {file.url}: {error}. Correct the file, or the source's format or columns"
-        ) from error
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise CaptionSourceError(f"source {source.name}: {file.url}: cannot be read: {error}") from error
+        raise CaptionSourceError(f"{place}: {error}. {error.fix}") from error
+    except _DAMAGED as error:
+        raise CaptionSourceError(f"{place}: cannot be read: damaged or cut off ({error}). Get it again") from error
+    except OSError as error:
+        # pyarrow's own have no number.
+        fix = "Make it readable" if error.errno else "Get it again if it is damaged or breaks off"
+        raise CaptionSourceError(f"{place}: cannot be read: {error}. {fix}") from error
+    except Exception as error:
+        # Network filesystems raise the errors of their clients.
+        if file.is_local or isinstance(error, SynthVLMError):
+            raise
+        raise CaptionSourceError(f"{place}: cannot be read: {type(error).__name__}: {error}. Try again") from error
 
 
 def _identified(rows: pl.DataFrame, source: CaptionSource, file: SourceFile) -> pl.DataFrame:
-    image_root = source.image_root or file.folder
+    before, after = (f"{source.image_root.rstrip('/')}/", "") if source.image_root else file.siblings
     uri = pl.col("image_uri")
     return rows.select(
         pl.Series("caption_id", _caption_ids(rows, source.name, file.name), dtype=pl.String),
@@ -125,7 +171,7 @@ def _identified(rows: pl.DataFrame, source: CaptionSource, file: SourceFile) -> 
         pl.lit(source.name).alias("source"),
         pl.lit(file.name).alias("source_file"),
         "source_row",
-        pl.when(uri.str.contains(_ABSOLUTE)).then(uri).otherwise(pl.lit(image_root.rstrip("/") + "/") + uri),
+        pl.when(uri.str.contains(_ABSOLUTE)).then(uri).otherwise(pl.lit(before) + uri + pl.lit(after)),
         "clip_similarity",
         "watermark_score",
         "nsfw_score",
@@ -165,7 +211,7 @@ class _Seen:
     def judge(self) -> None:
         """Refuse the source, read to its end, if too little of it is usable."""
         if not self.rows:
-            raise self._error("holds no captions. Correct the source's path")
+            raise self._error("holds no captions. Correct the source's path, or remove the source")
         if self.bad == self.rows:
             raise self._error(
                 f"none of the {self.rows:,} rows has a usable caption. The first: {self.first_problem}. "
@@ -174,11 +220,17 @@ class _Seen:
         self._require_few_bad_rows("")
 
     def _require_few_bad_rows(self, so_far: str) -> None:
-        if self.bad > self.source.max_bad_share * self.rows:
+        share = self.source.max_bad_share
+        if share is None:
+            allowed = max(_DEFAULT_SHARE * self.rows, min(_DEFAULT_ROWS, self.rows / 2))
+            limit = f"{allowed / self.rows:.2g} allows here, as nothing else is set"
+        else:
+            allowed, limit = share * self.rows, f"{share:g} allows"
+        if self.bad > allowed:
             raise self._error(
                 f"{self.bad:,} of the {self.rows:,} rows read {so_far}({self.bad / self.rows:.1%}) have no usable "
-                f"caption, more than max_bad_share {self.source.max_bad_share:g} allows. The first: "
-                f"{self.first_problem}. Correct the source's format or columns, or raise its max_bad_share"
+                f"caption, more than max_bad_share {limit}. The first: {self.first_problem}. Correct the source's "
+                "format or columns, or raise its max_bad_share"
             )
 
     def _error(self, message: str) -> CaptionSourceError:

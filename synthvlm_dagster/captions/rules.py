@@ -6,7 +6,7 @@ only mean something on Data-Juicer's own statistics. All lengths are code points
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
@@ -50,7 +50,7 @@ def measure_captions(
     The first call after an installation compiles for some seconds.
 
     Args:
-        texts: captions, none of them null.
+        texts: captions, none of them null: a list, an array, or a column of strings of polars, pandas or Arrow.
         template: text that holds `{caption}`; each caption is put into it before it is measured. Data-Juicer measured
             `<image>\\n{caption} <|__dj__eoc|>`. None: the bare caption.
         flagged_words: lower-case words; None: the built-in English list.
@@ -61,12 +61,14 @@ def measure_captions(
 
     Raises:
         ValueError: the template has no place for the caption, or a text is null.
+        TypeError: the texts are not strings, or no list of them.
     """
     template = TEXT_PLACE if template is None else template
     if TEXT_PLACE not in template:
         raise ValueError(f"the template {template!r} does not contain {TEXT_PLACE}, the place where the caption goes")
     flagged = _word_table(default_flagged_words() if flagged_words is None else flagged_words)
-    batches = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
+    column = _column(texts)
+    batches = [column.slice(start, _BATCH) for start in range(0, len(column), _BATCH)]
     measure = partial(_measure_batch, template=template, flagged=flagged, bare_lengths=bare_lengths)
     if len(batches) <= 1:
         frames = [measure(batch) for batch in batches]
@@ -76,9 +78,7 @@ def measure_captions(
     return pl.concat(frames) if frames else pl.DataFrame(schema=SCHEMA)
 
 
-def _measure_batch(
-    texts: Sequence[str] | pl.Series, template: str, flagged: WordTable, bare_lengths: bool
-) -> pl.DataFrame:
+def _measure_batch(texts: pl.Series, template: str, flagged: WordTable, bare_lengths: bool) -> pl.DataFrame:
     from synthvlm_dagster.captions.kernels import Characters, Measured, Template, measure_texts
 
     utf8, offsets = _utf8(texts)
@@ -99,7 +99,7 @@ def _measure_batch(
     rows = np.flatnonzero(measured.irregular)
     if rows.size:
         wrapped = [template.replace(TEXT_PLACE, _text(utf8[offsets[row] : offsets[row + 1]])) for row in rows]
-        again = _measure_batch([text.lower() for text in wrapped], TEXT_PLACE, flagged, bare_lengths)
+        again = _measure_batch(_column([text.lower() for text in wrapped]), TEXT_PLACE, flagged, bare_lengths)
         for name in ("word_rep_ratio", "flagged_words_ratio"):
             statistics[name][rows] = again[name]
     return pl.DataFrame(statistics, schema=SCHEMA)
@@ -111,16 +111,28 @@ def _word_table(words: Collection[str]) -> WordTable:
     return word_table(*_joined(sorted(set(words))))
 
 
-def _utf8(texts: Sequence[str] | pl.Series) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The bytes of all texts, and where each begins in them; the last entry is the end."""
-    if not isinstance(texts, pl.Series):
+def _column(texts: Sequence[str] | pl.Series) -> pl.Series:
+    """The texts as one column of String; of Binary, if one holds what String cannot."""
+    if isinstance(texts, str) or not isinstance(texts, Sized):
+        raise TypeError(f"texts is of type {type(texts).__name__}: measure a list or a column of strings instead")
+    if isinstance(texts, pl.Series):
+        if texts.dtype not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+            raise TypeError(f"texts is a column of {texts.dtype}: measure a column of String instead")
+        column = texts.cast(pl.String)
+    else:
         try:
-            texts = pl.Series(texts, dtype=pl.String)
+            column = pl.Series(texts, dtype=pl.String)
         except UnicodeEncodeError:
             # Half a surrogate pair, which is a code point to Python but has no place in a column of strings.
-            texts = pl.Series([text.encode("utf-8", "surrogatepass") for text in texts], dtype=pl.Binary)
-    if texts.null_count():
+            encoded = [None if text is None else text.encode("utf-8", "surrogatepass") for text in texts]
+            column = pl.Series(encoded, dtype=pl.Binary)
+    if column.null_count():
         raise ValueError("a text is null: measure texts.drop_nulls() instead")
+    return column
+
+
+def _utf8(texts: pl.Series) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The bytes of all texts, and where each begins in them; the last entry is the end."""
     column = texts.to_arrow()
     _, offsets, data = column.buffers()
     utf8 = np.frombuffer(data or b"", np.uint8)

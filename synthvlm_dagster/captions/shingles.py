@@ -75,6 +75,7 @@ def mark_copies(
     signatures: NDArray[np.uint32],
     start: int,
     similarity: float,
+    most: int,
     newest: NDArray[np.int32],
     older: NDArray[np.int32],
     asked_by: NDArray[np.int32],
@@ -82,11 +83,14 @@ def mark_copies(
 ) -> None:
     """Compare the next captions with the kept ones before them that share a band of their signature.
 
+    Captions of other telling words share none.
+
     Args:
         shingles, ends, telling: of all captions, from `cut_shingles`.
         signatures: MinHash signatures of the next captions, shape (captions, bands · rows).
         start: number of the first of them.
         similarity: least Jaccard similarity of a copy.
+        most: how many of the captions that share a band are looked at, the newest first.
         newest: shape (bands, a power of two): the last kept caption in each slot of each band, or -1.
         older: shape (bands, all captions): the kept caption before it in the same slot, or -1.
         asked_by: of each caption, the last one that was compared with it; -1 at first.
@@ -99,17 +103,19 @@ def mark_copies(
     for row in range(signatures.shape[0]):
         caption = start + row
         for band in range(bands):
-            key = np.uint64(band)
+            key = telling[caption] + np.uint64(band)
             for place in range(band * rows, (band + 1) * rows):
                 key = _mixed(key * _FACTOR + np.uint64(signatures[row, place]))
             slots[band] = key & mask
         for band in range(bands):
             other = newest[band, slots[band]]
-            while other != _NOTHING and not is_copy[caption]:
+            left = most
+            while other != _NOTHING and left > 0 and not is_copy[caption]:
                 if asked_by[other] != caption and telling[other] == telling[caption]:
                     is_copy[caption] = _jaccard(shingles, ends, other, caption) >= similarity
                 asked_by[other] = caption
                 other = older[band, other]
+                left -= 1
         if not is_copy[caption]:
             for band in range(bands):
                 older[band, caption] = newest[band, slots[band]]

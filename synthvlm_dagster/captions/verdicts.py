@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from fractions import Fraction
 
 import numpy as np
 import polars as pl
@@ -95,7 +96,8 @@ def below_the_best(rule: KeepTop, similarity: np.ndarray, kept: np.ndarray) -> n
         bool, shape (captions,); False for captions without similarity.
     """
     ranked = np.flatnonzero(kept & ~np.isnan(similarity))
-    best = math.ceil(rule.share * len(ranked))
+    # As the recipe writes it: in floating point, 0.55 of 100 captions are 56.
+    best = math.ceil(Fraction(str(rule.share)) * len(ranked))
     below = np.zeros(len(similarity), dtype=bool)
     below[ranked[np.argsort(-similarity[ranked], kind="stable")[best:]]] = True
     return below

@@ -7,7 +7,11 @@ import polars as pl
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
+from rich.text import Text
 
+from synthvlm_dagster.captions.markdown import shortened
+from synthvlm_dagster.captions.summaries import rejections_by_rule
+from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
 from synthvlm_dagster.dataset.report_facts import Facts, gather_facts
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.present import shard_progress
@@ -49,13 +53,13 @@ def _plan_lines(recipe: Recipe, storage: Storage, instance: dg.DagsterInstance) 
         sources = ", ".join(source.name for source in recipe.sources)
         limit = recipe.attempts.max_captions
         captions = f"at most {limit:,} captions" if limit else "every caption kept"
-        lines.append(("captions", f"not read yet; sources: {sources}"))
+        found = _captions_found(storage) or f"not read yet; sources: {sources}"
+        lines.append(("captions", found))
         lines.append(("images", f"{recipe.attempts.per_caption} for {captions}, in {recipe.shards} shards"))
         return lines
-    raw, curated = (_count(storage, table) for table in ("captions/raw", "captions/curated"))
     progress = shard_progress(recipe, storage)
     unfinished = progress.filter(pl.col("missing") > 0)["shard"].to_list()
-    lines.append(("captions", f"{raw:,} found, {curated:,} kept by curation"))
+    lines.append(("captions", _captions_found(storage)))
     lines.append(("images", f"{progress['planned'].sum():,} planned, {progress['missing'].sum():,} to make"))
     if failed := int(progress["failed"].sum()):
         lines.append(("failed", f"{failed:,} images could not be made; more generation.retries try other seeds"))
@@ -82,6 +86,13 @@ def _hours(hours: float) -> str:
     return f"{hours * 60:.1f} GPU-minutes" if hours * 60 >= 1 else f"{hours * 3600:.1f} GPU-seconds"
 
 
+def _captions_found(storage: Storage) -> str:
+    """What curation kept of the captions; empty when it has not run yet."""
+    if not all(storage.has_table(table) for table in (RAW, CURATED)):
+        return ""
+    return f"{_count(storage, RAW):,} found, {_count(storage, CURATED):,} kept by curation"
+
+
 def _state(pipeline: Pipeline, key: dg.AssetKey) -> str:
     if not pipeline.is_partitioned(key):
         reason = pipeline.outdated(key)
@@ -102,6 +113,7 @@ def print_results(pipeline: Pipeline, console: Console) -> None:
     """Print counts per step, mean scores, and where the dataset is; as far as the pipeline has come."""
     recipe, storage = pipeline.recipe, pipeline.storage
     if not storage.has_table("dataset/selected"):
+        _print_curation(recipe, storage, console)
         return
     facts = gather_facts(recipe, storage)
     console.print(f"\n[bold]{recipe.name}[/]  {recipe.description}\n")
@@ -113,6 +125,16 @@ def print_results(pipeline: Pipeline, console: Console) -> None:
     for name, path in LOCATIONS.items():
         if storage.files(path):
             console.print(f"  {name:<22}{storage.url(path)}", markup=False)
+
+
+def _print_curation(recipe: Recipe, storage: Storage, console: Console) -> None:
+    if not storage.has_table(CURATED):
+        return
+    console.print(f"\n  {_captions_found(storage)}\n")
+    table = Table("rule", "rejected", "for example", box=None, padding=(0, 3, 0, 2), header_style="bold")
+    for rule, count, example in rejections_by_rule(storage.scan(REJECTED), recipe.curation).iter_rows():
+        table.add_row(rule, f"{count:,}", Text(shortened(example)))
+    console.print(table)
 
 
 def _score_table(facts: Facts) -> Table:

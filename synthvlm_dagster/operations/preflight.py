@@ -12,10 +12,11 @@ from typing import Literal
 import polars as pl
 
 from synthvlm_dagster.captions.curate import COSTLY_RULES
+from synthvlm_dagster.captions.files import find_files
 from synthvlm_dagster.captions.flagged_words import read_flagged_words
 from synthvlm_dagster.captions.measures.costly import costly_measure
 from synthvlm_dagster.captions.measures.image_text_matching import check_blip
-from synthvlm_dagster.captions.readers import read_captions
+from synthvlm_dagster.captions.readers import file_format, read_captions
 from synthvlm_dagster.errors import RecipeError, StorageError, SynthVLMError
 from synthvlm_dagster.images.content_credentials import check_content_credentials
 from synthvlm_dagster.images.licences import check_licence, licence_statement
@@ -26,6 +27,8 @@ from synthvlm_dagster.scores.clip import check_model as check_clip
 from synthvlm_dagster.storage import Storage
 
 SAMPLE_ROWS = 100
+_CARRIED = ("image_uri", "clip_similarity", "watermark_score", "nsfw_score")
+_LONGEST_EXAMPLE = 60
 """Captions read of each source: enough to see a wrong format or column."""
 
 _RULES = "curation.rules"
@@ -93,8 +96,15 @@ def _check_source(source: CaptionSource) -> tuple[State, str]:
     # How much of a source is bad cannot be judged by its first rows.
     head = {"limit": min(source.limit or SAMPLE_ROWS, SAMPLE_ROWS), "max_bad_share": 1.0}
     sample = pl.concat(read_captions([source.model_copy(update=head)]))
-    bad = sample["problem"].is_not_null().sum()
-    return "ok", f"{source.path} ({bad} of the first {sample.height} rows unusable)"
+    files = find_files(source)
+    many = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
+    carried = [column for column in _CARRIED if sample[column].count()]
+    example = sample["text"].drop_nulls()[0]
+    shown = f"{example[:_LONGEST_EXAMPLE]}…" if len(example) > _LONGEST_EXAMPLE else example
+    return "ok", (
+        f"{files[0].url}{many}, format {file_format(files[0], source)}, with {', '.join(['text', *carried])} "
+        f"({sample['problem'].count()} of the first {sample.height} rows unusable; the first caption: {shown!r})"
+    )
 
 
 def _check_flagged_words(location: str) -> tuple[State, str]:
@@ -157,4 +167,6 @@ def _describe_models(models: list[str]) -> tuple[State, str]:
 
 
 def _is_remote(location: str) -> bool:
-    return "://" in location and not location.startswith(("file://", "local://", "memory://"))
+    # Of a file in an archive, what follows the last :: says where the archive is.
+    place = location.rpartition("::")[2]
+    return "://" in place and not place.startswith(("file://", "local://", "memory://"))

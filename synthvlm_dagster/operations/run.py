@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
@@ -70,7 +71,10 @@ class Pipeline:
             AssetSelectionError: the syntax is wrong, or no asset is meant.
         """
         try:
-            selected = dg.AssetSelection.from_string(selection).resolve(self._definitions.resolve_asset_graph())
+            with warnings.catch_warnings():
+                # Dagster warns of what it itself does for `group:`.
+                warnings.simplefilter("ignore", dg.BetaWarning)
+                selected = dg.AssetSelection.from_string(selection).resolve(self._definitions.resolve_asset_graph())
         except dg.DagsterError as error:
             raise AssetSelectionError(
                 f"{selection!r} is no asset selection: {error}. Write for example "

@@ -21,8 +21,13 @@ def explain_mistakes(error: ValidationError, model: type[BaseModel], file: Path,
         node: the composed YAML, which knows the lines.
     """
     lines = []
-    for problem in error.errors():
+    problems = error.errors()
+    for problem in problems:
         location = problem["loc"]
+        has_wrong_items = any(location == other["loc"][: len(location)] != other["loc"] for other in problems)
+        # Pydantic leaves the wrong items of a list out when it counts them.
+        if problem["type"] == "too_short" and has_wrong_items:
+            continue
         field = ".".join(str(part) for part in location) or "the recipe"
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
@@ -32,6 +37,10 @@ def explain_mistakes(error: ValidationError, model: type[BaseModel], file: Path,
             message = f"unknown key; {guess}Known are {', '.join(known)}"
         elif problem["type"] == "missing":
             message = "is required but missing"
+        elif problem["type"] == "model_type":
+            message = f"must be a mapping with keys such as {', '.join(_known_keys(model, location))}"
+        elif problem["type"] == "tuple_type":
+            message = "must be a list"
         line = _line_of(node, location)
         place = f"{file}, line {line}" if line else str(file)
         lines.append(f"{place}: {field}: {message}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -29,6 +29,17 @@ CaptionFormat = Literal[
     "txt",
     "parquet",
 ]
+
+
+_TABLES: frozenset[str] = frozenset({"csv", "tsv"})
+_CONCEPTUAL: frozenset[str] = frozenset({"cc3m", "cc12m"})
+_TABLE_SETTINGS: dict[str, frozenset[str]] = {
+    "separator": frozenset({"csv"}),
+    "header": _TABLES | _CONCEPTUAL,
+    "column_names": _TABLES | _CONCEPTUAL,
+    "columns": frozenset(get_args(CaptionFormat)) - {"llava", "coco", "sbu", "txt"},
+}
+"""Setting → the formats that look at it."""
 
 
 class SourceColumns(Section):
@@ -59,6 +70,9 @@ class CaptionSource(Section):
     format: CaptionFormat = Field(
         "auto", description="Layout of the files; `auto` looks at the file name and its first bytes."
     )
+    separator: str = Field(
+        ",", pattern=r'^[^"\r\n]$', description="csv: the character between two columns, for example ';'."
+    )
     header: bool = Field(True, description="csv and tsv: the first line names the columns.")
     column_names: tuple[str, ...] | None = Field(
         None, description="csv and tsv without header: the columns' names, in order; null: column_1, column_2 …"
@@ -72,8 +86,12 @@ class CaptionSource(Section):
         None, description="Folder or URL that the images' relative paths start from; null: the caption file's folder."
     )
     limit: int | None = Field(None, gt=0, description="Read only the first so many rows of this source.")
-    max_bad_share: float = Field(
-        0.1, ge=0, le=1, description="Share of the rows that may be unusable before the source is refused, in [0, 1]."
+    max_bad_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of the rows that may be unusable before the source is refused, in [0, 1]; null: 0.1, or ten "
+        "rows where that is more, but never more than half.",
     )
 
     @model_validator(mode="after")
@@ -81,3 +99,14 @@ class CaptionSource(Section):
         if self.column_names and self.header:
             raise ValueError("column_names is for files without header; write header: false beside it")
         return self
+
+    @model_validator(mode="after")
+    def _settings_are_of_the_format(self) -> CaptionSource:
+        if self.format != "auto" and (unused := self.unused_settings(self.format)):
+            raise ValueError(f"{unused}: format {self.format} has no such setting. Remove it, or name another format")
+        return self
+
+    def unused_settings(self, layout: str) -> str:
+        """Settings of this source that a reader of the format does not look at, with commas between them."""
+        unused = self.model_fields_set & _TABLE_SETTINGS.keys()
+        return ", ".join(sorted(name for name in unused if layout not in _TABLE_SETTINGS[name]))

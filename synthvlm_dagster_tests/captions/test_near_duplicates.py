@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from synthvlm_dagster.captions.duplicates import normalized
 from synthvlm_dagster.captions.near_duplicates import ARTICLES, TELLING_WORDS, near_duplicates
+from synthvlm_dagster.captions.shingles import mark_copies
 from synthvlm_dagster.demo import caption_faults, world
 
 LONG = (
@@ -155,6 +156,39 @@ def test_thousands_of_variants_are_found():
     assert not found[:3000].any()
     # Of what is just similar enough one in 200 may be missed.
     assert found[3000:].mean() > 0.99
+
+
+def test_copies_are_found_among_thousands_of_one_template():
+    names = ["".join(letters) for letters in itertools.product("bdfgklmnpr", "aeiou", "bdfgklmnpr", "aeiou", "kmst")]
+    template = "a photo of {} on the wooden table beside {} in an old room with windows in which a bird sings at night"
+    originals = [template.format(*pair) for pair in zip(names[:5000], names[5000:], strict=True)]
+    copied = [caption.replace(" sings", " gladly sings") for caption in originals[:500]]
+    found = np.array(copies(*originals, *copied))
+    assert not found[:5000].any()
+    assert found[5000:].mean() > 0.98
+
+
+def test_only_the_newest_of_a_band_are_looked_at():
+    originals = 5
+    captions = originals + 1
+    # Each caption has one shingle of its own; all share the one band, and the last repeats the one it is given.
+    for repeated in range(originals):
+        shingles = np.array([*range(originals), repeated], np.uint64)
+        is_copy = np.zeros(captions, dtype=bool)
+        mark_copies(
+            shingles,
+            np.arange(1, captions + 1),
+            np.zeros(captions, np.uint64),
+            np.zeros((captions, 1), np.uint32),
+            0,
+            0.8,
+            3,
+            np.full((1, 8), -1, np.int32),
+            np.full((1, captions), -1, np.int32),
+            np.full(captions, -1, np.int32),
+            is_copy,
+        )
+        assert is_copy.tolist() == [False] * originals + [repeated >= originals - 3]
 
 
 def test_nothing_to_compare():

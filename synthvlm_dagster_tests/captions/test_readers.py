@@ -300,7 +300,7 @@ def test_progress_is_told_per_file(tmp_path):
     told = []
     file = written(tmp_path, "a.txt", "a dog\na cat")
     assert len(list(read_captions([CaptionSource(name="web", path=str(file))], on_progress=told.append))) == 1
-    assert told == ["source web: a.txt: 2 rows"]
+    assert told == ["source web: a.txt (format txt): 2 rows"]
 
 
 BAD_VALUES = [
@@ -496,9 +496,9 @@ ERRORS = {
         "line 2, column 14 .*'.*caption",
     ),
     "more than JSON": ("a.json", '[{"caption": "a"}] and more', {}, "line 1, column 20 is not valid JSON"),
-    "an empty JSON": ("a.json", " ", {"format": "llava"}, "a JSON list is expected .* found nothing"),
+    "an empty JSON": ("a.json", " ", {"format": "llava"}, "it is empty and holds no captions"),
     "other fields": ("a.json", '[{"caption": "a"}]', {"columns": {"image": "url"}}, "no column url; .*columns.image"),
-    "an object for a list": ("a.json", "{}", {"format": "llava"}, "a JSON list is expected"),
+    "an object for a list": ("a.json", "{}", {"format": "synthvlm"}, "a JSON list is expected"),
     "a list for an object": ("a.json", "[]", {"format": "coco"}, "JSON object is expected .* found a JSON list"),
     "an object without annotations": ("a.json", '{"images": []}', {}, "list `annotations` is expected.* with images"),
     "annotations that are no list": ("a.json", '{"annotations": {"id": 1}}', {}, "list `annotations` is expected"),
@@ -519,8 +519,8 @@ ERRORS = {
     ),
     "an empty SBU": ("a.json", '{"image_urls": [], "captions": []}', {}, "holds no captions"),
     "another list": ("a.json", json.dumps(SYNTHVLM), {"format": "llava"}, "no item has the field conversations"),
-    "an unknown list": ("a.json", '[{"text": "a"}]', {}, "format is one of"),
-    "an unknown file": ("a.bin", b"\x00\x01", {}, "format is one of"),
+    "an unknown list": ("a.json", '[{"text": "a"}]', {}, r"no column caption; columns are text\. .*\{text: text\}"),
+    "an unknown file": ("a.bin", b"\x01\x02", {}, "format is one of"),
     "a wrong column of csv": ("a.csv", "text,url\na,b", {}, "no column caption; columns are text, url.*columns.text"),
     "a wrong column of tsv": ("a.tsv", "a\tb", {"header": False}, "columns are column_1, column_2"),
     "a wrong image column": ("a.csv", "caption\na", {"columns": {"image": "url"}}, "columns.image"),
@@ -536,8 +536,8 @@ ERRORS = {
     "no xz": ("a.txt.xz", "text", {}, "cannot be read"),
     "a cut zstd": ("a.txt.zst", zstandard.compress(b"text" * 99)[:-9], {}, "cannot be read"),
     "no zstd": ("a.txt.zst", "text", {}, "cannot be read"),
-    "an empty text": ("a.txt", "", {}, "holds no captions"),
-    "an empty csv": ("a.csv", "", {}, "a first line of column names or values is expected"),
+    "an empty text": ("a.txt", "", {}, "it is empty and holds no captions"),
+    "an empty csv": ("a.csv", "", {}, "it is empty and holds no captions"),
     "an empty list": ("a.json", "[]", {"format": "llava"}, "holds no captions"),
     "an empty parquet": (
         "a.parquet",
@@ -545,7 +545,7 @@ ERRORS = {
         {},
         "holds no captions",
     ),
-    "bad rows alone": ("a.txt", "\n\n", {}, r"none of the 2 rows .* a\.txt, row 0: the line is empty"),
+    "bad rows alone": ("a.txt", "\n \n\u3000", {}, r"none of the 3 rows .* a\.txt, row 0: the line is empty"),
     "numbers alone": ("a.parquet", parquet(pl.DataFrame({"caption": [1]})), {}, "caption is a number, not a string"),
 }
 

@@ -24,16 +24,16 @@ def read(path, **settings):
 
 
 def lines(good, bad):
-    """Good lines and empty ones, mixed."""
-    return "\n".join(chain(*([f"caption {number}", *[""] * (bad // good)] for number in range(good)))) + "\n"
+    """Good lines and blank ones, mixed."""
+    return "\n".join(chain(*([f"caption {number}", *[" "] * (bad // good)] for number in range(good)))) + "\n"
 
 
 def test_a_source_with_too_many_bad_rows_is_refused(tmp_path):
-    file = written(tmp_path, "a.txt", "a dog\n" * 8 + "\na cat\n\n")
+    file = written(tmp_path, "a.txt", "a dog\n" * 8 + "\na cat\n \n")
     assert read(file, max_bad_share=0.2).height == 11
     assert read(file, max_bad_share=2 / 11).height == 11
     with pytest.raises(CaptionSourceError) as raised:
-        read(file)
+        read(file, max_bad_share=0.1)
     assert str(raised.value) == (
         f"source web: {file}: 2 of the 11 rows read (18.2%) have no usable caption, more than max_bad_share 0.1 "
         "allows. The first: a.txt, row 8: the line is empty. Correct the source's format or columns, or raise its "
@@ -41,35 +41,44 @@ def test_a_source_with_too_many_bad_rows_is_refused(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("rows", "bad"), [(2, 1), (3, 1), (5, 2), (19, 9), (20, 10), (99, 10), (100, 10), (110, 11), (1000, 100)]
+)
+def test_by_default_a_tenth_or_ten_rows_may_be_bad_but_not_more_than_half(tmp_path, rows, bad):
+    assert read(written(tmp_path, "a.txt", "\u3000\n" * bad + "a dog\n" * (rows - bad))).height == rows
+    with pytest.raises(CaptionSourceError, match=rf"{bad + 1:,} of the {rows:,} rows|none of the {rows} rows"):
+        read(written(tmp_path, "b.txt", "\u3000\n" * (bad + 1) + "a dog\n" * (rows - bad - 1)))
+
+
 def test_no_bad_row_may_be_allowed(tmp_path):
     assert read(written(tmp_path, "a.txt", "a dog\n"), max_bad_share=0).height == 1
     with pytest.raises(CaptionSourceError, match="1 of the 1,000 rows"):
-        read(written(tmp_path, "b.txt", "a dog\n" * 999 + "\n"), max_bad_share=0)
+        read(written(tmp_path, "b.txt", "a dog\n" * 999 + " \n"), max_bad_share=0)
 
 
 def test_the_bad_share_is_that_of_all_files_of_a_source(tmp_path):
-    written(tmp_path, "a.txt", "\n")
-    written(tmp_path, "b.txt", "a dog\n" * 19)
+    written(tmp_path, "a.txt", "\n\u3000")
+    written(tmp_path, "b.txt", "a dog\n" * 18)
     assert read(tmp_path / "*.txt").height == 20
     with pytest.raises(CaptionSourceError, match=r"The first: a\.txt, row 0: the line is empty"):
         read(tmp_path / "*.txt", max_bad_share=0.01)
 
 
 def test_each_source_has_its_own_bad_share(tmp_path):
-    good, bad = written(tmp_path, "a.txt", "a dog\n" * 99), written(tmp_path, "b.txt", "a dog\n\n")
-    with pytest.raises(CaptionSourceError, match=r"source second: .*b\.txt: 1 of the 2 rows"):
+    good, bad = written(tmp_path, "a.txt", "a dog\n" * 99), written(tmp_path, "b.txt", "a dog\n \n \n")
+    with pytest.raises(CaptionSourceError, match=r"source second: .*b\.txt: 2 of the 3 rows"):
         list(read_captions([CaptionSource(name=n, path=str(p)) for n, p in (("first", good), ("second", bad))]))
 
 
 def test_a_source_without_any_caption_is_refused_whatever_its_bad_share(tmp_path):
     with pytest.raises(CaptionSourceError, match=r"none of the 3 rows has a usable caption. The first: a\.txt, row 0"):
-        read(written(tmp_path, "a.txt", "\n\n\n"), max_bad_share=1)
+        read(written(tmp_path, "a.txt", "\n\n\u3000\n"), max_bad_share=1)
 
 
 @pytest.mark.parametrize(("bad_per_good", "frames_read"), [(2, 0), (0, 2)])
 def test_a_large_source_of_mostly_bad_rows_is_refused_before_its_end(tmp_path, bad_per_good, frames_read):
     first = lines(20_000, 20_000 * bad_per_good) if bad_per_good else "a dog\n" * 60_000
-    file = written(tmp_path, "a.txt", first + "\n" * 40_000)
+    file = written(tmp_path, "a.txt", first + " \n" * 40_000)
     frames = []
     with pytest.raises(CaptionSourceError, match="so far" if bad_per_good else r"40,000 of the 100,000 rows read \("):
         frames.extend(read_captions([CaptionSource(name="web", path=str(file))]))

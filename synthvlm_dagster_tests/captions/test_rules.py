@@ -176,6 +176,19 @@ def test_flagged_words_with_spaces_or_other_case_never_match():
 def test_a_null_among_the_texts_is_refused():
     with pytest.raises(ValueError, match="a text is null"):
         measure_captions(["a dog", None])
+    with pytest.raises(ValueError, match="a text is null"):
+        measure_captions(["half a pair: \ud83d", None])
+
+
+@pytest.mark.parametrize("texts", ["a dog", iter(["a dog"]), None, [1, 2], pl.Series([1, 2]), pl.Series([b"a dog"])])
+def test_what_is_no_list_of_texts_is_refused(texts):
+    with pytest.raises(TypeError):
+        measure_captions(texts)
+
+
+def test_a_column_of_categories_measures_like_its_texts():
+    texts = ["a dog", "ΑΣ", "a dog"]
+    assert measure_captions(pl.Series(texts, dtype=pl.Categorical)).equals(measure_captions(texts))
 
 
 def test_kernels_are_compiled_where_nothing_can_be_kept(tmp_path):

@@ -145,6 +145,14 @@ def test_the_best_share_by_similarity_is_kept_and_what_has_none(storage, share, 
     assert table["not_measured"].to_list()[4] == ["image_text_similarity", "keep_top"]
 
 
+def test_the_share_kept_is_the_decimal_number_of_the_recipe(storage):
+    raw = raw_table([f"a dog numbered {number} on the beach" for number in range(100)])
+    raw = raw.with_columns(clip_similarity=pl.int_range(100) / 100)
+    settings = curation(image_text_similarity={"min": None, "model": None}, keep_top={"share": 0.55})
+    table, _ = verdicts(raw, settings, storage)
+    assert [place for place, rule in enumerate(table["rejected_by"]) if rule is None] == list(range(45, 100))
+
+
 def test_the_bare_and_the_wrapped_text_are_both_counted():
     texts = ["a brown dog on a beach", "abc " * 12, "Zebras everywhere today", None]
     for template in ("{caption}", Curation().text_template):

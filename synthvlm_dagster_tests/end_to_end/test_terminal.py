@@ -96,6 +96,18 @@ def test_a_selection_of_assets_leaves_the_others(project):
     assert len(llava_entries(project)) == 4
 
 
+def test_captions_alone_are_counted_by_rule(tmp_path):
+    project = make_project(tmp_path, captions=4)
+    with (project.folder / "captions.csv").open("a") as file:
+        file.write("!!!\n")
+    outcome = project.synthvlm("run", "--select", 'group:"captions"')
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert "Warning" not in outcome.stderr
+    assert "5 found, 4 kept by curation" in outcome.stdout
+    assert ["alnum_ratio", "1", "!!!"] in [line.split() for line in outcome.stdout.splitlines()]
+    assert "5 found, 4 kept by curation" in project.synthvlm("plan").stdout
+
+
 def test_new_captions_cost_only_their_own_images(project):
     times, before = file_times(project), project.image_ids()
     with (project.folder / "captions.csv").open("a") as captions:

@@ -2,6 +2,7 @@
 
 from synthvlm_dagster.captions.formats.base import FormatError, Frames, Reader
 from synthvlm_dagster.captions.formats.detect import detect_format
+from synthvlm_dagster.captions.formats.first_bytes import read_head, require_text
 from synthvlm_dagster.captions.formats.huggingface import read_huggingface
 from synthvlm_dagster.captions.formats.json_lists import read_coco, read_llava, read_sbu, read_synthvlm
 from synthvlm_dagster.captions.formats.lines import read_jsonl, read_txt
@@ -10,7 +11,7 @@ from synthvlm_dagster.captions.formats.tables import read_cc3m, read_cc12m, read
 from synthvlm_dagster.captions.formats.web_tables import WEB_TABLES
 from synthvlm_dagster.captions.formats.webdataset import read_webdataset
 
-__all__ = ["READERS", "FormatError", "Frames", "Reader", "detect_format"]
+__all__ = ["READERS", "FormatError", "Frames", "Reader", "detect_format", "read_head", "require_text"]
 
 READERS: dict[str, Reader] = {
     "llava": read_llava,

@@ -39,5 +39,6 @@ def _read_arrow(file: SourceFile, source: CaptionSource, *, is_stream: bool) -> 
             reader = open_reader(stream, options=wanted)
             batches = reader if is_stream else map(reader.get_batch, range(reader.num_record_batches))
             yield from read_batches(map(without_image_bytes, batches), selection)
-    except pa.ArrowException as error:
+    # A damaged length makes pyarrow ask a Python file for a negative number of bytes.
+    except (pa.ArrowException, SystemError) as error:
         raise FormatError(f"an arrow or parquet file is expected: {error}") from error

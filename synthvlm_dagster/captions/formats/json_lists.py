@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain, islice, zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 from synthvlm_dagster.captions.files import SourceFile
 from synthvlm_dagster.captions.formats.base import FormatError, Frames, require_columns, shape
 from synthvlm_dagster.captions.formats.json_stream import json_items, json_outline, json_start
+from synthvlm_dagster.captions.formats.lines import parsed_lines
 from synthvlm_dagster.captions.formats.objects import object_rows
+from synthvlm_dagster.captions.formats.text import lines
 from synthvlm_dagster.captions.rows import MISSING, Row, to_frames
 from synthvlm_dagster.recipe import CaptionSource, SourceColumns
 
@@ -17,18 +19,29 @@ from synthvlm_dagster.recipe import CaptionSource, SourceColumns
 _PEEKED = 1000
 
 
+class _Unusable(NamedTuple):
+    """Stands for a line that holds no item."""
+
+    problem: str
+
+
 def read_llava(file: SourceFile, _: CaptionSource) -> Frames:
-    """LLaVA's training layout: a JSON list of `{id, image, conversations: [{from, value}]}`.
+    """LLaVA's training layout: a JSON list of `{id, image, conversations: [{from, value}]}`, or one such object a line.
 
     Every turn of `gpt` is a caption; an item may have no image.
     """
-    return to_frames(_llava_rows(_list_with(file, "conversations", "llava")), "the gpt value")
+    if json_start(file) == "{":
+        with file.open() as stream:
+            items = (_Unusable(problem) if problem else item for item, problem in parsed_lines(lines(stream)))
+            yield from to_frames(_llava_rows(_require_field(items, "conversations", "llava")), "the gpt value")
+    else:
+        yield from to_frames(_llava_rows(_list_with(file, "conversations", "llava")), "the gpt value")
 
 
 def read_synthvlm(file: SourceFile, source: CaptionSource) -> Frames:
     """The official SynthVLM input: a JSON list of `{id, caption}`, or of objects with the fields of `columns`."""
     columns = source.columns or SourceColumns(image="image")
-    items = _list_with(file, columns.text, "synthvlm", source.columns)
+    items = _list_with(file, columns.text, "synthvlm", source.columns or SourceColumns())
     return to_frames(object_rows(((item, None) for item in items), columns), columns.text)
 
 
@@ -60,7 +73,7 @@ def read_sbu(file: SourceFile, _: CaptionSource) -> Frames:
 def _llava_rows(items: Iterator[Any]) -> Iterator[Row]:
     for number, item in enumerate(items):
         if not isinstance(item, dict):
-            yield Row(number, problem="the item is not a JSON object")
+            yield Row(number, problem=item.problem if isinstance(item, _Unusable) else "the item is not a JSON object")
             continue
         turns = item.get("conversations")
         if not isinstance(turns, list):

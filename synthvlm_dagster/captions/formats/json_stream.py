@@ -54,7 +54,11 @@ def json_items(file: SourceFile, prefix: str) -> Iterator[Any]:
 def json_start(file: SourceFile) -> str:
     """The first character that is no space: `[` of a list, `{` of an object; empty for an empty file."""
     with file.open() as stream:
-        return _Repaired(stream).read(_BLOCK).decode().lstrip()[:1]
+        content = _Repaired(stream)
+        while block := content.read(_BLOCK):
+            if start := block.lstrip()[:4]:
+                return start.decode(errors="ignore")[:1]
+    return ""
 
 
 def json_outline(file: SourceFile) -> dict[str, str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
 from synthvlm_dagster.captions.files import SourceFile
-from synthvlm_dagster.captions.formats.base import Frames, require_columns
+from synthvlm_dagster.captions.formats.base import FormatError, Frames, require_columns
 from synthvlm_dagster.captions.formats.objects import object_rows
 from synthvlm_dagster.captions.formats.text import lines
 from synthvlm_dagster.captions.rows import Row, is_unicode, to_frames
@@ -27,11 +28,19 @@ def read_jsonl(file: SourceFile, source: CaptionSource) -> Frames:
     """One JSON object a line, with the fields that the source's `columns` name."""
     columns = source.columns or SourceColumns()
     with file.open() as stream:
-        parsed = map(_parsed, lines(stream))
+        parsed = parsed_lines(lines(stream))
         peeked = list(islice(parsed, _PEEKED))
-        fields = {field for item, _ in peeked if isinstance(item, dict) for field in item}
-        require_columns(columns, sorted(fields))
+        objects = [item for item, _ in peeked if isinstance(item, dict)]
+        if peeked and not objects:
+            problem = peeked[0][1] or "it is not a JSON object"
+            raise FormatError(f"one JSON object a line is expected; of line 1: {problem}")
+        require_columns(columns, sorted({field for item in objects for field in item}))
         yield from to_frames(object_rows(chain(peeked, parsed), columns), columns.text)
+
+
+def parsed_lines(texts: Iterable[str]) -> Iterator[tuple[Any, str | None]]:
+    """The JSON value of each line and None, or None and why there is none."""
+    return map(_parsed, texts)
 
 
 def _parsed(line: str) -> tuple[Any, str | None]:

@@ -13,10 +13,13 @@ UNDECODABLE = "surrogateescape"
 """Codec error handler: each undecodable byte becomes a lone surrogate, which marks the one row that holds it."""
 
 _LONGEST_LINE = 1 << 24
+_EMPTY_LINES = frozenset({"\n", "\r\n", "\r"})
 
 
 def whole_lines(stream: BinaryIO, newline: str) -> Iterator[str]:
     """The lines with their ends, decoded without ever failing, and without a byte order mark.
+
+    Empty lines at the end are left out.
 
     Args:
         stream: bytes of a text file.
@@ -26,12 +29,28 @@ def whole_lines(stream: BinaryIO, newline: str) -> Iterator[str]:
         FormatError: a line is so long that the file can be no list of lines.
     """
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors=UNDECODABLE, newline=newline)
+    held: list[str] = []
     for number, line in enumerate(iter(partial(text.readline, _LONGEST_LINE), "")):
         if len(line) == _LONGEST_LINE:
             raise FormatError(f"line {number + 1} is longer than {_LONGEST_LINE:,} characters")
+        if line in _EMPTY_LINES:
+            held.append(line)
+            continue
+        if held:
+            yield from held
+            held.clear()
         yield line
 
 
 def lines(stream: BinaryIO) -> Iterator[str]:
-    r"""The lines, which end in \n or \r\n, without their ends; errors as `whole_lines`."""
-    return (line.removesuffix("\n").removesuffix("\r") for line in whole_lines(stream, newline="\n"))
+    r"""The lines, which end in \n or \r\n, without their ends; errors as `whole_lines`.
+
+    Raises:
+        FormatError: also when \r alone ends the lines.
+    """
+    for number, line in enumerate(whole_lines(stream, newline="\n")):
+        if number == 0 and not line.endswith("\n") and "\r" in line.rstrip("\r"):
+            raise FormatError(
+                "its lines end in \\r alone", "Convert them: tr '\\r' '\\n' < FILE > FILE.lines, and name that"
+            )
+        yield line.removesuffix("\n").removesuffix("\r")

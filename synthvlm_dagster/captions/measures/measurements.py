@@ -86,13 +86,16 @@ class MeasurementStore:
         """
         keyed = captions.select("text", "image_uri").with_columns(key=measurement_keys(captions))
         distinct = keyed.unique("key", keep="first", maintain_order=True)
-        missing = distinct.join(self._values, on="key", how="anti", maintain_order="left")
+        # A join with all values would cost the more the more of them there are, for each part of the captions.
+        known = self._values.filter(pl.col("key").is_in(distinct["key"].implode()))
+        missing = distinct.join(known, on="key", how="anti", maintain_order="left")
         self.reused += distinct.height - missing.height
         if missing.height:
             asked = missing.select("key", "text", "image_uri")
             fresh = [self._keep(part) for part in self.measure.measure(asked, on_progress)]
             self._values = pl.concat([self._values, *fresh], rechunk=True)
-        joined = keyed.join(self._values, on="key", how="left", maintain_order="left")
+            known = pl.concat([known, *fresh])
+        joined = keyed.join(known, on="key", how="left", maintain_order="left")
         return joined["value"].alias(self.measure.name)
 
     def _keep(self, part: pl.DataFrame) -> pl.DataFrame:

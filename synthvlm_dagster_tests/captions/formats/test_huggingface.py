@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from synthvlm_dagster.captions.files import find_files
-from synthvlm_dagster.captions.formats import READERS, detect_format
-from synthvlm_dagster.captions.readers import read_captions, source_version
+from synthvlm_dagster.captions.formats import READERS
+from synthvlm_dagster.captions.readers import file_format, read_captions, source_version
 from synthvlm_dagster.errors import CaptionSourceError
 from synthvlm_dagster.recipe import CaptionSource
 
@@ -169,7 +169,7 @@ def test_the_bytes_of_images_are_not_kept(tmp_path):
 def test_detection(tmp_path, dataset):
     dataset.save_to_disk(tmp_path)
     source = CaptionSource(name="source", path=str(tmp_path / "*.arrow"))
-    assert detect_format(find_files(source)[0], source) == "huggingface"
+    assert file_format(find_files(source)[0], source) == "huggingface"
 
 
 def test_the_source_version_follows_the_files_of_a_folder(tmp_path):

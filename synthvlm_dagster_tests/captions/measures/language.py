@@ -10,6 +10,7 @@ import polars as pl
 
 from synthvlm_dagster.captions.measures.measurements import Measure
 from synthvlm_dagster.demo import world
+from synthvlm_dagster.recipe import KenLm
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 _DISCOUNT = 0.5
@@ -57,6 +58,17 @@ def train_sentencepiece(file: Path, texts: Sequence[str], **options: object) -> 
             sentence_iterator=iter(texts), model_writer=stream, **(settings | options)
         )
     return file
+
+
+def train_kenlm(folder: Path) -> KenLm:
+    """A trigram model over the SentencePiece pieces of 1,000 sentences."""
+    import sentencepiece
+
+    known = sentences(1000)
+    pieces = train_sentencepiece(folder / "en.sp.model", known)
+    cut = sentencepiece.SentencePieceProcessor(model_file=str(pieces)).encode(known, out_type=str)
+    ngrams = write_arpa(folder / "en.arpa", [tuple(line) for line in cut])
+    return KenLm(model=str(ngrams), sentencepiece=str(pieces))
 
 
 def write_arpa(file: Path, lines: Sequence[Gram], order: int = 3) -> Path:

@@ -20,6 +20,7 @@ from synthvlm_dagster_tests.captions.measures.language import (
     measured,
     sentences,
     shuffled,
+    train_kenlm,
     train_sentencepiece,
     write_arpa,
 )
@@ -46,13 +47,7 @@ ODD_TEXTS = [
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> KenLm:
-    """A trigram model over the pieces of 1,000 sentences."""
-    folder = tmp_path_factory.mktemp("kenlm")
-    known = sentences(1000)
-    pieces = train_sentencepiece(folder / "en.sp.model", known)
-    cut = sentencepiece.SentencePieceProcessor(model_file=str(pieces)).encode(known, out_type=str)
-    ngrams = write_arpa(folder / "en.arpa", [tuple(line) for line in cut])
-    return KenLm(model=str(ngrams), sentencepiece=str(pieces))
+    return train_kenlm(tmp_path_factory.mktemp("kenlm"))
 
 
 @pytest.fixture(scope="module")
