@@ -38,6 +38,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -316,20 +317,29 @@ def unet_evaluations(pipelines: Sequence[Any]) -> Iterator[list[int]]:
 
 def unet_teraflop(pipeline: Any, size: int) -> float:
     """Arithmetic of one evaluation of a pipeline's UNet, in 10^12 floating-point operations."""
+    return _teraflop_of_unet(
+        json.dumps(dict(pipeline.unet.config)),
+        size // pipeline.vae_scale_factor,
+        pipeline.tokenizer_2.model_max_length,
+        pipeline.text_encoder_2.config.projection_dim,
+    )
+
+
+@cache
+def _teraflop_of_unet(configuration: str, latent_size: int, context_length: int, pooled_width: int) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
-    config = pipeline.unet.config
-    latent_size = size // pipeline.vae_scale_factor
-    pooled = pipeline.text_encoder_2.config.projection_dim
-    ids = (config.projection_class_embeddings_input_dim - pooled) // config.addition_time_embed_dim
-    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        unet = diffusers.UNet2DConditionModel.from_config(config)
-        unet(
-            torch.empty(1, config.in_channels, latent_size, latent_size),
-            torch.empty(()),
-            torch.empty(1, pipeline.tokenizer_2.model_max_length, config.cross_attention_dim),
-            added_cond_kwargs={"text_embeds": torch.empty(1, pooled), "time_ids": torch.empty(1, ids)},
-        )
+    with torch.device("meta"), torch.no_grad():
+        unet = diffusers.UNet2DConditionModel.from_config(json.loads(configuration)).eval()
+        config = unet.config
+        ids = (config.projection_class_embeddings_input_dim - pooled_width) // config.addition_time_embed_dim
+        with FlopCounterMode(display=False) as counter:
+            unet(
+                torch.empty(1, config.in_channels, latent_size, latent_size),
+                torch.empty(()),
+                torch.empty(1, context_length, config.cross_attention_dim),
+                added_cond_kwargs={"text_embeds": torch.empty(1, pooled_width), "time_ids": torch.empty(1, ids)},
+            )
     return counter.get_total_flops() / 1e12
 
 

@@ -52,14 +52,19 @@ def test_synthesis_of_the_demo(synthesis: Synthesis, capsys: pytest.CaptureFixtu
 def test_synthesis_with_a_refiner_of_random_weights(
     random_sdxl: ModuleType, synthesis: Synthesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    narrow = {"block_out_channels": (32, 32, 32), "transformer_layers_per_block": 1, "attention_head_dim": 1}
+    narrow = {
+        "layers_per_block": 1,
+        "block_out_channels": (32, 32, 32),
+        "transformer_layers_per_block": 1,
+        "attention_head_dim": 1,
+    }
     width = 16
     time_ids = {"base": 6, "refiner": 5}
     text = {"hidden_size": width, "intermediate_size": width, "num_hidden_layers": 2, "num_attention_heads": 1}
     changes = {
         "BASE_UNET": narrow | {"cross_attention_dim": 2 * width},
         "REFINER_UNET": narrow | {"cross_attention_dim": width, "block_out_channels": (64, 64, 64, 64)},
-        "VAE": {"block_out_channels": (32, 32, 32, 32)},
+        "VAE": {"layers_per_block": 1, "block_out_channels": (32, 32, 32, 32)},
         "FIRST_TEXT_ENCODER": text,
         "SECOND_TEXT_ENCODER": text | {"projection_dim": width},
     }
@@ -72,7 +77,7 @@ def test_synthesis_with_a_refiner_of_random_weights(
         monkeypatch.setattr(random_sdxl, name, getattr(random_sdxl, name) | change)
     random_sdxl.save_random_sdxl(tmp_path / "models")
 
-    models = ["--model", str(tmp_path / "models"), "--size", "64"]
+    models = ["--model", str(tmp_path / "models"), "--size", "64", "--one-at-a-time-images", "1"]
     rounds = synthesis(*models, "--steps", "10", "--generation", "{batch_size: 2}")
     # The refiner as the official loop calls it begins at 0.3 of the noise and leaves 0.2: one of ten steps, not two.
     evaluations = {loop: measured[0]["evaluations"] for loop, measured in rounds.items()}
