@@ -1,0 +1,97 @@
+"""The benchmarks run, in little; what they measure is not looked at, except for what a clock has no part in."""
+
+import importlib
+import json
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+pytestmark = pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the benchmarks are in the repository alone")
+
+
+Synthesis = Callable[..., dict[str, list[dict[str, Any]]]]
+
+
+@pytest.fixture
+def random_sdxl(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("random_sdxl")
+
+
+@pytest.fixture
+def synthesis(random_sdxl: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Synthesis:
+    """Runs the benchmark as a command would, with four images; returns its figures."""
+
+    def run(*options: str) -> dict[str, list[dict[str, Any]]]:
+        figures = tmp_path / "figures.json"
+        settings = ["--device", "cpu", "--images", "4", "--repeats", "1", "--json", str(figures)]
+        monkeypatch.setattr("sys.argv", ["synthesis.py", *settings, *options])
+        runpy.run_path(str(BENCHMARKS / "synthesis.py"), run_name="__main__")
+        return json.loads(figures.read_text(encoding="utf-8"))["rounds"]
+
+    return run
+
+
+def test_synthesis_of_the_demo(synthesis: Synthesis, capsys: pytest.CaptureFixture[str]) -> None:
+    rounds = synthesis("--steps", "2", "--loops", "official", "paper")
+    assert "times official" in capsys.readouterr().out
+    for measured in rounds.values():
+        assert (measured[0]["images"], measured[0]["unusable"]) == (4, 0)
+        assert measured[0]["evaluations"] == 4
+
+
+def test_synthesis_with_a_refiner_of_random_weights(
+    random_sdxl: ModuleType, synthesis: Synthesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow = {
+        "layers_per_block": 1,
+        "block_out_channels": (32, 32, 32),
+        "transformer_layers_per_block": 1,
+        "attention_head_dim": 1,
+    }
+    width = 16
+    time_ids = {"base": 6, "refiner": 5}
+    text = {"hidden_size": width, "intermediate_size": width, "num_hidden_layers": 2, "num_attention_heads": 1}
+    changes = {
+        "BASE_UNET": narrow | {"cross_attention_dim": 2 * width},
+        "REFINER_UNET": narrow | {"cross_attention_dim": width, "block_out_channels": (64, 64, 64, 64)},
+        "VAE": {"layers_per_block": 1, "block_out_channels": (32, 32, 32, 32)},
+        "FIRST_TEXT_ENCODER": text,
+        "SECOND_TEXT_ENCODER": text | {"projection_dim": width},
+    }
+    for name in ("base", "refiner"):
+        changes[f"{name.upper()}_UNET"] |= {
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": time_ids[name] * 8 + width,
+        }
+    for name, change in changes.items():
+        monkeypatch.setattr(random_sdxl, name, getattr(random_sdxl, name) | change)
+    random_sdxl.save_random_sdxl(tmp_path / "models")
+
+    models = ["--model", str(tmp_path / "models"), "--size", "64", "--one-at-a-time-images", "1"]
+    rounds = synthesis(*models, "--steps", "10", "--generation", "{batch_size: 2}")
+    # The refiner as the official loop calls it begins at 0.3 of the noise and leaves 0.2: one of ten steps, not two.
+    evaluations = {loop: measured[0]["evaluations"] for loop, measured in rounds.items()}
+    assert evaluations == {"official": 18, "handover": 20, "paper": 20, "paper-fast": 6, "few-steps": 1}
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("BASE_UNET", 2_567_463_684), ("REFINER_UNET", 2_259_526_660)])
+def test_random_weights_are_as_many_as_the_published_ones(random_sdxl: ModuleType, name: str, parameters: int) -> None:
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**getattr(random_sdxl, name))
+    assert sum(parameter.numel() for parameter in unet.parameters()) == parameters
+
+
+def test_the_tokenizer_of_random_weights_is_that_of_clip(random_sdxl: ModuleType) -> None:
+    text = "A photo of 3 naïve cats, sitting in 北京"
+    tokens = random_sdxl.clip_tokenizer(pad_token="!")(text, padding="max_length").input_ids
+    assert tokens == open_clip.tokenize(text)[0].tolist()
