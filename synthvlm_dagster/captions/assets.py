@@ -118,7 +118,9 @@ def curate(
     if stores:
         shared["measurements"] = dg.MetadataValue.md(measurements_markdown(stores.values()))
     if curation.rules.judge:
-        shared["judge_cost_dollars"] = judge_cost(**stores["judge"].spent, rule=curation.rules.judge)
+        judge, rule = stores["judge"], curation.rules.judge
+        shared["judge_cost_dollars"] = judge_cost(**judge.spent, rule=rule)
+        shared["judge_cost_dollars_so_far"] = judge_cost(**judge.spent_so_far(), rule=rule)
     curated_only = {"borderline": dg.MetadataValue.md(borderline_markdown(curated, rejected, curation))}
     rejected_only = {"most_rejected": dg.MetadataValue.md(most_rejected_markdown(rejected, curation))}
     for key, table, captions, columns, own in (

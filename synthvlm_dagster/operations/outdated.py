@@ -12,7 +12,7 @@ from synthvlm_dagster.images.present import shard_progress
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.shard import missing_scores
 from synthvlm_dagster.shards import CODE_VERSION_TAG, DATA_VERSION_TAG, INPUT_VERSION_TAG
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.storage import WHOLE_TABLE, Storage
 
 RAW_CAPTIONS = dg.AssetKey("raw_captions")
 
@@ -36,8 +36,12 @@ def why_outdated(
     tags = made.tags or {}
     if tags.get(CODE_VERSION_TAG) != spec.code_version:
         return "recipe or code has changed"
-    if not _table_stands(made, storage):
+    table = _table_of(made, storage)
+    if table is None:
         return "its table is gone, or was made in another store"
+    if storage.exists(f"{table}/{WHOLE_TABLE}") and storage.version(table) != tags.get(DATA_VERSION_TAG):
+        # A run that was killed between writing the table and recording it, or a hand that wrote it.
+        return "its table is not the one that was recorded"
     if spec.key == RAW_CAPTIONS and _text(made, "source_version") != source_version(recipe.sources):
         return "caption files have changed"
     reasons = (_why_parent_outdates(parent, instance, tags, record.storage_id) for parent in parents)
@@ -63,9 +67,11 @@ def _latest(key: dg.AssetKey, instance: dg.DagsterInstance) -> dg.EventLogRecord
     return next(iter(instance.fetch_materializations(key, limit=1).records), None)
 
 
-def _table_stands(made: dg.AssetMaterialization, storage: Storage) -> bool:
+def _table_of(made: dg.AssetMaterialization, storage: Storage) -> str | None:
+    """Path of the asset's table or folder in this store; None when nothing is there."""
     location, root = _text(made, "dagster/uri"), storage.url() + "/"
-    return bool(location) and location.startswith(root) and bool(storage.files(location.removeprefix(root)))
+    table = location.removeprefix(root)
+    return table if location.startswith(root) and storage.files(table) else None
 
 
 def _text(made: dg.AssetMaterialization, name: str) -> str:

@@ -44,6 +44,10 @@ pytest.importorskip("openai")
 SHAPES_CLIP = {"model": "package://synthvlm_dagster.demo/models/shapes-clip", "pretrained": None}
 RULES_ON_TEXT = [name for name in CurationRules.model_fields if name.endswith("_ratio")]
 
+PRICES = {"price_per_million_input_tokens": 3, "price_per_million_output_tokens": 15}
+DOLLARS_A_QUESTION = (7 * 3 + 2 * 15) / 1e6
+"""At those prices, for the tokens that `says` tells."""
+
 RED, GREEN, BLUE = (world.phrasings(scene) for scene in SCENES)
 # (image, caption) → the rule that rejects it
 SHOWN = {
@@ -132,8 +136,7 @@ def every_rule(tmp_path_factory):
                 "base_url": judge.base_url,
                 "model": "small",
                 "question": QUESTION,
-                "price_per_million_input_tokens": 3,
-                "price_per_million_output_tokens": 15,
+                **PRICES,
             },
             "keep_top": {"share": 0.5},
         }
@@ -210,7 +213,7 @@ def test_metadata_tells_what_was_measured_and_what_it_cost(every_rule):
     assert {name: numbers[1] for name, numbers in of.items()} == dict.fromkeys(COSTLY_RULES, 0)
     for asset in ("curated_captions", "rejected_captions"):
         metadata = metadata_of(project, asset)
-        assert metadata["judge_cost_dollars"] == pytest.approx(questions * (7 * 3 + 2 * 15) / 1e6)
+        assert metadata["judge_cost_dollars"] == pytest.approx(questions * DOLLARS_A_QUESTION)
         counts = Counter(rule for rule in EXPECTED.values() if rule)
         for rule, count in counts.items():
             assert f"| {rule} | {count} |" in metadata["rejected_by_rule"]
@@ -249,7 +252,9 @@ def test_another_threshold_measures_nothing_again(every_rule):
     curate(project)
     assert judge.asked.total() == asked
     assert {measured for measured, _, _ in measurements(project).values()} == {0}
-    assert metadata_of(project, "curated_captions")["judge_cost_dollars"] == 0
+    metadata = metadata_of(project, "curated_captions")
+    assert metadata["judge_cost_dollars"] == 0
+    assert metadata["judge_cost_dollars_so_far"] == pytest.approx(len(judge.asked) * DOLLARS_A_QUESTION)
     again, kept, rejected = captions_of(project.storage)
     assert again.equals(raw)
     assert kept.height + rejected.height == raw.height
@@ -281,7 +286,7 @@ def test_kill_9_while_clip_measures_and_while_the_judge_is_asked(tmp_path):
         rules = {
             **dict.fromkeys(RULES_ON_TEXT),
             "image_text_similarity": {**SHAPES_CLIP, "min": 0.28, "batch_size": 4},
-            "judge": {"base_url": judge.base_url, "model": "small", "question": QUESTION, "concurrency": 8},
+            "judge": {"base_url": judge.base_url, "model": "small", "question": QUESTION, "concurrency": 8, **PRICES},
         }
         project = curation_project(tmp_path / "project", [source], rules)
 
@@ -311,12 +316,15 @@ def test_kill_9_while_clip_measures_and_while_the_judge_is_asked(tmp_path):
             "image_text_similarity": (0, count, 0),
             "judge": (verdicts.height - answered.height, answered.height, 1),
         }
+        # The killed run left no metadata; what it paid for is counted all the same.
+        so_far = metadata_of(project, "curated_captions")["judge_cost_dollars_so_far"]
+        assert so_far == pytest.approx(verdicts.height * DOLLARS_A_QUESTION)
         for made, expected in zip(captions_of(project.storage), captions_of(undisturbed(project)), strict=True):
             assert_frame_equal(made, expected)
 
 
 def test_kill_9_while_tables_are_written_and_while_kenlm_measures(tmp_path):
-    good = [text for scene in islice(world.all_scenes(2), 0, 20_000, 2) for text in world.phrasings(scene)[:5]]
+    good = [text for scene in islice(world.all_scenes(2), 0, 20_000, 3) for text in world.phrasings(scene)[:5]]
     lines = [line for text in good for line in (text, *(f"{text[:2]}{len(text)}",) * 3)]
     captions = tmp_path / "captions.txt"
     captions.write_text("\n".join(sentences(20)))

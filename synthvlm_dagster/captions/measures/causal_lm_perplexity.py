@@ -46,6 +46,7 @@ class CausalLmPerplexity:
     """
 
     name = "perplexity"
+    looks_at_images = False
     extras = pl.Schema()
 
     def __init__(self, lm: CausalLm) -> None:

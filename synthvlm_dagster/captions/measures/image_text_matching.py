@@ -38,6 +38,7 @@ class BlipMatching:
     """
 
     name = "image_text_matching"
+    looks_at_images = True
     extras = pl.Schema()
 
     def __init__(self, rule: ImageTextMatching) -> None:

@@ -32,6 +32,7 @@ class ClipSimilarity:
     """
 
     name = "image_text_similarity"
+    looks_at_images = True
     extras = pl.Schema()
 
     def __init__(self, rule: ImageTextSimilarity) -> None:

@@ -51,6 +51,7 @@ class KenLmPerplexity:
     """
 
     name = "perplexity"
+    looks_at_images = False
     extras = pl.Schema()
 
     def __init__(self, models: KenLm, template: str | None = None) -> None:

@@ -43,6 +43,7 @@ class LlmJudge:
     """
 
     name = "judge"
+    looks_at_images = False
     extras = pl.Schema({"prompt_tokens": pl.Int64, "completion_tokens": pl.Int64})
 
     def __init__(self, rule: Judge) -> None:

@@ -30,6 +30,9 @@ class Measure(Protocol):
     identity: str
     """Fingerprint of everything that changes the values: model, question, precision."""
 
+    looks_at_images: bool
+    """Whether values depend on the original images: then the same text with another image is measured anew."""
+
     extras: pl.Schema
     """Further numeric columns of the frames that `measure` yields, e.g. the tokens that an answer cost."""
 
@@ -84,7 +87,7 @@ class MeasurementStore:
         Raises:
             SynthVLMError: the measure cannot work at all; what it measured until then is stored.
         """
-        keyed = captions.select("text", "image_uri").with_columns(key=measurement_keys(captions))
+        keyed = captions.select("text", "image_uri").with_columns(key=self._keys(captions))
         distinct = keyed.unique("key", keep="first", maintain_order=True)
         # A join with all values would cost the more the more of them there are, for each part of the captions.
         known = self._values.filter(pl.col("key").is_in(distinct["key"].implode()))
@@ -97,6 +100,19 @@ class MeasurementStore:
             known = pl.concat([known, *fresh])
         joined = keyed.join(known, on="key", how="left", maintain_order="left")
         return joined["value"].alias(self.measure.name)
+
+    def spent_so_far(self) -> dict[str, int]:
+        """Sums of the measure's extras over all values in the store, whichever run measured them."""
+        paths = self._storage.files(self._table, ".parquet")
+        if not paths:
+            return dict.fromkeys(self.measure.extras, 0)
+        columns = ["key", *self.measure.extras]
+        stored = self._storage.scan_files(paths).select(columns).collect().unique("key")
+        return {extra: int(stored[extra].sum()) for extra in self.measure.extras}
+
+    def _keys(self, captions: pl.DataFrame) -> pl.Series:
+        images = captions["image_uri"] if self.measure.looks_at_images else None
+        return measurement_keys(captions["text"], images)
 
     def _keep(self, part: pl.DataFrame) -> pl.DataFrame:
         """Store what could be measured, count what could not."""
@@ -134,8 +150,14 @@ class MeasurementStore:
         return f"{self._table}/{name}"
 
 
-def measurement_keys(captions: pl.DataFrame) -> pl.Series:
-    """What a value is kept under: 16 hexadecimal digits of each caption's text and image_uri."""
-    pairs = captions.select("text", pl.col("image_uri").fill_null("")).iter_rows()
-    keys = [hashlib.blake2b(f"{text}\0{image}".encode(), digest_size=8).hexdigest() for text, image in pairs]
+def measurement_keys(texts: pl.Series, images: pl.Series | None = None) -> pl.Series:
+    """What values are kept under: 16 hexadecimal digits of each text, and of its image's URI where that matters.
+
+    Args:
+        texts: String, without nulls.
+        images: String, null for a caption without image; None: images do not matter.
+    """
+    uris = pl.repeat("", texts.len(), eager=True) if images is None else images.fill_null("")
+    pairs = zip(texts, uris, strict=True)
+    keys = [hashlib.blake2b(f"{text}\0{uri}".encode(), digest_size=8).hexdigest() for text, uri in pairs]
     return pl.Series("key", keys, dtype=pl.String)

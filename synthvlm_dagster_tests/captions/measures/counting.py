@@ -8,6 +8,7 @@ import polars as pl
 class VowelShare:
     """Vowels / code points; texts that hold a digit cannot be measured. Yields one caption at a time."""
 
+    looks_at_images = False
     extras = pl.Schema({"tokens": pl.Int64})
 
     def __init__(self, name: str = "perplexity", fails_after: int | None = None) -> None:

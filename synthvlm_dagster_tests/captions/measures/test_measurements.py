@@ -62,15 +62,37 @@ def test_each_value_is_stored_before_the_next_is_asked_for(storage):
     values(storage, ["a dog", "a cat", "a boat"], Looking())
 
 
-def test_other_models_and_other_images_are_measured_anew(storage):
+def test_other_models_are_measured_anew(storage):
     values(storage, ["a dog"], VowelShare())
     other = VowelShare()
     other.identity = "other"
     values(storage, ["a dog"], other)
     assert other.asked == ["a dog"]
-    keys = measurement_keys(captions(["a dog"] * 3, [None, "one.jpg", "two.jpg"]))
+
+
+@pytest.mark.parametrize(("looks_at_images", "times"), [(True, 4), (False, 1)])
+def test_other_images_are_measured_anew_where_they_matter(storage, looks_at_images, times):
+    measure = VowelShare()
+    measure.looks_at_images = looks_at_images
+    for images in ([None, "one.jpg", "two.jpg"], ["one.jpg", "moved/one.jpg", "two.jpg"]):
+        MeasurementStore(storage, measure).values(captions(["a dog"] * 3, images), print)
+    assert len(measure.asked) == times
+
+
+def test_keys_are_short_and_their_own():
+    keys = measurement_keys(pl.Series(["a dog"] * 3), pl.Series([None, "one.jpg", "two.jpg"]))
     assert keys.n_unique() == 3
     assert keys.str.len_chars().to_list() == [16] * 3
+    assert measurement_keys(pl.Series(["a dog"])).item() == keys[0]
+
+
+def test_what_all_runs_spent_is_known(storage):
+    _, first = values(storage, ["a dog", "room 101"], VowelShare())
+    assert first.spent_so_far() == {"tokens": len("a dog")}
+    _, second = values(storage, ["a dog", "two cats"], VowelShare())
+    assert second.spent == {"tokens": len("two cats")}
+    assert second.spent_so_far() == {"tokens": len("a dogtwo cats")}
+    assert MeasurementStore(Storage(storage.url("empty")), VowelShare()).spent_so_far() == {"tokens": 0}
 
 
 def test_many_small_files_become_one(storage, monkeypatch):
