@@ -132,7 +132,7 @@ def main() -> None:
                 _release()
     medians = {loop: _median(measurements) for loop, measurements in rounds.items()}
     peak = matmul_peak(device)
-    _report(setting, medians, options.repeats, peak)
+    _report(setting, medians, rounds, peak)
     if options.json:
         found = {loop: [asdict(one) for one in measurements] for loop, measurements in rounds.items()}
         options.json.write_text(json.dumps({"matmul_peak": peak, "rounds": found}, indent=2), encoding="utf-8")
@@ -504,7 +504,13 @@ def _median(measurements: list[Measurement]) -> Measurement:
     )
 
 
-def _report(setting: Setting, medians: dict[str, Measurement], repeats: int, peak: float) -> None:
+def _report(
+    setting: Setting, medians: dict[str, Measurement], rounds: dict[str, list[Measurement]], peak: float
+) -> None:
+    def slowest_and_fastest(loop: str) -> str:
+        rates = [one.images / one.seconds for one in rounds[loop]]
+        return f"{min(rates):.2f}-{max(rates):.2f}"
+
     def rate(loop: str) -> float | None:
         measured = medians.get(loop)
         return measured.images / measured.seconds if measured else None
@@ -521,6 +527,7 @@ def _report(setting: Setting, medians: dict[str, Measurement], repeats: int, pea
         ("images at once", lambda _, one: f"{one.batch_size}"),
         ("seconds", lambda _, one: f"{one.seconds:.2f}"),
         ("images/s", lambda loop, _: f"{rate(loop):.3f}"),
+        ("  slowest-fastest round", lambda loop, _: slowest_and_fastest(loop)),
         ("times official", lambda loop, _: ratio(loop, "official")),
         ("times handover", lambda loop, _: ratio(loop, "handover")),
         ("UNet evaluations per image", lambda _, one: f"{one.evaluations:.1f}"),
@@ -539,11 +546,11 @@ def _report(setting: Setting, medians: dict[str, Measurement], repeats: int, pea
         f"\n{name}{load}; torch {torch.__version__}, diffusers {diffusers.__version__}\n"
         f"{setting.base.name}{' + refiner' if setting.refiner else ''}, {setting.size} x {setting.size} pixels, "
         f"{setting.steps} steps, guidance {setting.guidance:g}; matmul peak {peak:.3g} TFLOP/s; "
-        f"median of {repeats} rounds\n"
+        f"median of {max(map(len, rounds.values()))} rounds\n"
     )
-    print(f"{'':30}" + "".join(f"{loop:>12}" for loop in medians))
+    print(f"{'':30}" + "".join(f"{loop:>14}" for loop in medians))
     for label, value in rows:
-        print(f"{label:30}" + "".join(f"{value(loop, one):>12}" for loop, one in medians.items()))
+        print(f"{label:30}" + "".join(f"{value(loop, one):>14}" for loop, one in medians.items()))
 
 
 if __name__ == "__main__":
