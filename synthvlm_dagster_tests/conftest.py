@@ -1,6 +1,7 @@
 """Parts that tests of several stages share: tiny real SDXL and open_clip folders, recipes that use them, and stores."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from synthvlm_dagster.recipe import Recipe
+
+# A shell that starts the tests in the background has them ignore interrupts, and every process that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY_SIZE = 32
 """Width and height of the tiny pipeline's images, in pixels."""
