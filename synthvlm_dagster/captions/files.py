@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import fsspec
 from fsspec.archive import AbstractArchiveFileSystem
 from fsspec.core import OpenFile
-from fsspec.implementations.http import HTTPFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import infer_compression
 
@@ -70,7 +69,7 @@ class SourceFile:
     @property
     def _path_alone(self) -> str:
         """The path without the query that web servers take."""
-        if not isinstance(self.filesystem, HTTPFileSystem):
+        if "http" not in self.filesystem.protocol:
             return self.path
         return urlsplit(self.path)._replace(query="", fragment="").geturl()
 
