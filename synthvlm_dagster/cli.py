@@ -105,8 +105,13 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
         use_recipe(recipe)
         from synthvlm_dagster.operations.overview import print_results, print_step
         from synthvlm_dagster.operations.terminal_lock import terminal_lock
+        from synthvlm_dagster.progress import keep_terminal
 
-        with open_pipeline() as pipeline, terminal_lock(set_dagster_home(), pipeline.instance) as tags:
+        with (
+            keep_terminal(),
+            open_pipeline() as pipeline,
+            terminal_lock(set_dagster_home(), pipeline.instance) as tags,
+        ):
             selected = pipeline.resolve_selection(selection) if selection else set(pipeline.asset_keys())
             keys = parse_shards(shards, active_recipe().shard_keys) if shards else None
             succeeded = pipeline.run_missing(selected, keys, tags, lambda step: print_step(step, console))

@@ -150,15 +150,15 @@ class Curator:
 
     def _measure_texts(self, raw: Iterable[pl.DataFrame], scratch: TemporaryTable) -> Facts:
         facts = Facts()
-        progress = Progress("captions measured", self._on_progress)
-        parts = (self._with_text_statistics(part) for part in raw)
-        first = next(parts)
-        with scratch.writer(first.schema) as write:
-            for part in chain([first], parts):
-                write(part)
-                self._note_facts(part, facts)
-                self.rows += part.height
-                progress.report(self.rows)
+        with Progress("captions measured", self._on_progress) as progress:
+            parts = (self._with_text_statistics(part) for part in raw)
+            first = next(parts)
+            with scratch.writer(first.schema) as write:
+                for part in chain([first], parts):
+                    write(part)
+                    self._note_facts(part, facts)
+                    self.rows += part.height
+                    progress.report(self.rows)
         return facts
 
     def _with_text_statistics(self, part: pl.DataFrame) -> pl.DataFrame:

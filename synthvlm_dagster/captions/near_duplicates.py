@@ -77,17 +77,17 @@ def near_duplicates(
     older = np.full((bands, ends.size), -1, np.int32)
     asked_by = np.full(ends.size, -1, np.int32)
     is_copy = np.zeros(ends.size, dtype=bool)
-    progress = Progress("captions compared with the earlier ones", on_progress, total=ends.size)
-    for start in range(0, ends.size, _BATCH):
-        begins = np.concatenate([ends[start - 1 : start] if start else [0], ends[start : start + _BATCH]])
-        signatures = rensa.RMinHash.digest_matrix_from_flat_token_hashes(
-            shingles[begins[0] : begins[-1]], (begins - begins[0]).astype(np.uint64), rows * bands, _SEED
-        )
-        matrix = np.array(signatures.to_rows(), dtype=np.uint32)
-        mark_copies(
-            shingles, ends, telling, matrix, start, similarity, _MOST_COMPARED, newest, older, asked_by, is_copy
-        )
-        progress.report(start + matrix.shape[0])
+    with Progress("captions compared with the earlier ones", on_progress, total=ends.size) as progress:
+        for start in range(0, ends.size, _BATCH):
+            begins = np.concatenate([ends[start - 1 : start] if start else [0], ends[start : start + _BATCH]])
+            signatures = rensa.RMinHash.digest_matrix_from_flat_token_hashes(
+                shingles[begins[0] : begins[-1]], (begins - begins[0]).astype(np.uint64), rows * bands, _SEED
+            )
+            matrix = np.array(signatures.to_rows(), dtype=np.uint32)
+            mark_copies(
+                shingles, ends, telling, matrix, start, similarity, _MOST_COMPARED, newest, older, asked_by, is_copy
+            )
+            progress.report(start + matrix.shape[0])
     return is_copy
 
 
@@ -95,16 +95,16 @@ def _all_shingles(
     batches: Iterable[pl.Series], on_progress: Callable[[str], None]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shingles of all captions, where each caption's end, and a hash of each caption's telling words."""
-    progress = Progress("captions cut into shingles", on_progress)
-    parts: tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]] = ([], [], [])
-    n_shingles = n_captions = 0
-    for batch in batches:
-        shingles, ends, telling = _shingles(batch)
-        for part, values in zip(parts, (shingles, ends + n_shingles, telling), strict=True):
-            part.append(values)
-        n_shingles += shingles.size
-        n_captions += batch.len()
-        progress.report(n_captions)
+    with Progress("captions cut into shingles", on_progress) as progress:
+        parts: tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]] = ([], [], [])
+        n_shingles = n_captions = 0
+        for batch in batches:
+            shingles, ends, telling = _shingles(batch)
+            for part, values in zip(parts, (shingles, ends + n_shingles, telling), strict=True):
+                part.append(values)
+            n_shingles += shingles.size
+            n_captions += batch.len()
+            progress.report(n_captions)
     kinds = (np.uint64, np.int64, np.uint64)
     shingles, ends, telling = (
         np.concatenate([np.empty(0, kind), *part]) for part, kind in zip(parts, kinds, strict=True)

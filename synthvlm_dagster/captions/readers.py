@@ -117,21 +117,21 @@ def file_format(file: SourceFile, source: CaptionSource) -> str:
 
 def _read_source(source: CaptionSource, on_progress: Callable[[str], None]) -> Iterator[pl.DataFrame]:
     seen = _Seen(source)
-    progress = Progress(f"rows of source {source.name} read", on_progress)
-    for file in find_files(source):
-        before, bad_before = seen.rows, seen.bad
-        layout = file_format(file, source)
-        for frame in _read_file(file, source, layout):
-            part = frame.head(source.limit - seen.rows) if source.limit else frame
-            seen.add(part)
-            yield part
-            progress.report(seen.rows)
+    with Progress(f"rows of source {source.name} read", on_progress) as progress:
+        for file in find_files(source):
+            before, bad_before = seen.rows, seen.bad
+            layout = file_format(file, source)
+            for frame in _read_file(file, source, layout):
+                part = frame.head(source.limit - seen.rows) if source.limit else frame
+                seen.add(part)
+                yield part
+                progress.report(seen.rows)
+                if seen.rows == source.limit:
+                    break
+            bad = f", {seen.bad - bad_before:,} of them unusable" if seen.bad > bad_before else ""
+            on_progress(f"source {source.name}: {file.name} (format {layout}): {seen.rows - before:,} rows{bad}")
             if seen.rows == source.limit:
                 break
-        bad = f", {seen.bad - bad_before:,} of them unusable" if seen.bad > bad_before else ""
-        on_progress(f"source {source.name}: {file.name} (format {layout}): {seen.rows - before:,} rows{bad}")
-        if seen.rows == source.limit:
-            break
     seen.judge()
 
 

@@ -36,23 +36,25 @@ def with_images(
         StorageError: an image is missing from the store.
     """
     done = 0
-    progress = Progress("images", on_progress, pairs.height)
-    for shard in pairs.sort("shard").partition_by("shard"):
-        shard_key = shard["shard"][0]
-        missing = set(shard["image_id"])
-        images = read_images(recipe, storage, shard_key).filter(pl.col("image_id").is_in(shard["image_id"].implode()))
-        for batch in images.collect_batches(chunk_size=_IMAGES_IN_MEMORY, maintain_order=True):
-            missing -= set(batch["image_id"])
-            new = [name for name in batch.columns if name not in pairs.columns]
-            yield (
-                batch.select("image_id", *new)
-                .join(shard, on="image_id", maintain_order="left")
-                .select(*pairs.columns, *new)
+    with Progress("images read", on_progress, pairs.height) as progress:
+        for shard in pairs.sort("shard").partition_by("shard"):
+            shard_key = shard["shard"][0]
+            missing = set(shard["image_id"])
+            images = read_images(recipe, storage, shard_key).filter(
+                pl.col("image_id").is_in(shard["image_id"].implode())
             )
-            done += batch.height
-            progress.report(done)
-        if missing:
-            raise StorageError(
-                f"shard {shard_key}: {len(missing)} images of selected or scored pairs are not in the store, among "
-                f"them {min(missing)}. Materialize generated_images[{shard_key}] again"
-            )
+            for batch in images.collect_batches(chunk_size=_IMAGES_IN_MEMORY, maintain_order=True):
+                missing -= set(batch["image_id"])
+                new = [name for name in batch.columns if name not in pairs.columns]
+                yield (
+                    batch.select("image_id", *new)
+                    .join(shard, on="image_id", maintain_order="left")
+                    .select(*pairs.columns, *new)
+                )
+                done += batch.height
+                progress.report(done)
+            if missing:
+                raise StorageError(
+                    f"shard {shard_key}: {len(missing)} images of selected or scored pairs are not in the store, among "
+                    f"them {min(missing)}. Materialize generated_images[{shard_key}] again"
+                )

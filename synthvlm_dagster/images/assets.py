@@ -79,7 +79,7 @@ def generated_images(
     batches = Batches(recipe.generation)
 
     def generate(shard: str) -> tuple[str, dict[str, Any]]:
-        summary = generate_shard(recipe, storage, shard, generator, context.log.info, batches)
+        summary = generate_shard(recipe, storage, shard, generator, context.log.info, batches, context.log.warning)
         images = read_images(recipe, storage, shard)
         ids = images.select("image_id").collect()["image_id"].sort()
         return fingerprint(generator_name(recipe), ids.to_list()), {

@@ -33,13 +33,13 @@ class Batches:
         missing = self.size - len(items) if self._generation.compile else 0
         return [*items, *[items[-1]] * max(0, missing)]
 
-    def shrink(self, failed: int, overlapped: bool, on_progress: Callable[[str], None]) -> None:
+    def shrink(self, failed: int, overlapped: bool, on_warning: Callable[[str], None]) -> None:
         """Draw less at once from now on.
 
         Args:
             failed: size of the batch that did not fit.
             overlapped: whether another batch may have been on the device with it.
-            on_progress: told what is done now.
+            on_warning: told what is done now.
 
         Raises:
             RecipeError: it was one image, alone.
@@ -47,13 +47,13 @@ class Batches:
         _release_cached_memory()
         if failed > 1:
             self.size = min(self.size, failed // 2)
-            on_progress(
+            on_warning(
                 f"out of device memory with {failed} images at once: going on with {self.size}. Set "
                 f"generation.batch_size to {self.size} to avoid this at the next run"
             )
         elif overlapped:
             self.overlap = False
-            on_progress("out of device memory: from now on each image is decoded before the next is denoised")
+            on_warning("out of device memory: from now on each image is decoded before the next is denoised")
         else:
             size = f"{self._generation.width} × {self._generation.height}"
             raise RecipeError(

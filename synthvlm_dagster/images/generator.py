@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -21,8 +21,8 @@ class Drawn(NamedTuple):
 class Generator(Protocol):
     """A diffusion model in two steps, so that one batch can be decoded while the next is denoised."""
 
-    def load(self) -> float:
-        """Get ready, if it is not; returns the seconds that it took."""
+    def load(self, on_progress: Callable[[str], None]) -> float:
+        """Get ready, if it is not, and say every ten seconds that it takes time; returns the seconds that it took."""
         ...
 
     def denoise(self, texts: Sequence[str], seeds: Sequence[int]) -> Any:

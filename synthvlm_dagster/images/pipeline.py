@@ -45,7 +45,7 @@ def draw_images(
     prompts: Sequence[P],
     batches: Batches,
     finish: Callable[[P, Drawn], Finished],
-    on_progress: Callable[[str], None],
+    on_warning: Callable[[str], None],
 ) -> abc.Generator[tuple[P, Future[Finished]], None, None]:
     """Draw prompts in batches; while one batch is denoised, the one before it is decoded and finished.
 
@@ -58,7 +58,7 @@ def draw_images(
         prompts: in the order in which they are drawn.
         batches: how many at once; what does not fit is drawn again in smaller batches.
         finish: checks and encodes one image.
-        on_progress: told about batches that do not fit.
+        on_warning: told about batches that do not fit.
 
     Yields:
         Each prompt once, in the order of drawing, and what will be the result of `finish`.
@@ -80,13 +80,13 @@ def draw_images(
                     drawn = _draw(generator, padded, decoder)
                     if drawn is None:
                         overlapped = bool(behind)
-                        yield from _collect(behind, 0, waiting, batches, finish, encoders, on_progress)
+                        yield from _collect(behind, 0, waiting, batches, finish, encoders, on_warning)
                         waiting.extendleft(reversed(taken))
-                        batches.shrink(len(padded), overlapped, on_progress)
+                        batches.shrink(len(padded), overlapped, on_warning)
                         continue
                     behind.append(_Batch(taken, len(padded), batches.overlap, drawn))
                 allowed = _BATCHES_BEHIND if waiting and batches.overlap else 0
-                yield from _collect(behind, allowed, waiting, batches, finish, encoders, on_progress)
+                yield from _collect(behind, allowed, waiting, batches, finish, encoders, on_warning)
         finally:
             for batch in behind:
                 batch.drawn.cancel()
@@ -110,7 +110,7 @@ def _collect(
     batches: Batches,
     finish: Callable[[P, Drawn], Finished],
     encoders: ThreadPoolExecutor,
-    on_progress: Callable[[str], None],
+    on_warning: Callable[[str], None],
 ) -> abc.Generator[tuple[P, Future[Finished]], None, None]:
     """Hand on what is decoded, and wait until no more than `allowed` batches are not."""
     while behind and (len(behind) > allowed or behind[0].drawn.done()):
@@ -124,6 +124,6 @@ def _collect(
             # The error refers to what the failed call had on the device.
             del error, drawn
             waiting.extendleft(reversed(prompts))
-            batches.shrink(size, overlapped, on_progress)
+            batches.shrink(size, overlapped, on_warning)
         else:
             raise error

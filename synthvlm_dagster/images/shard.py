@@ -71,6 +71,7 @@ def generate_shard(
     generator: Generator,
     on_progress: Callable[[str], None] = lambda _: None,
     batches: Batches | None = None,
+    on_warning: Callable[[str], None] | None = None,
 ) -> ShardSummary:
     """Make the images of a shard that are planned and not present, in chunks that each appear whole.
 
@@ -87,8 +88,9 @@ def generate_shard(
         storage: holds the plan; gets the images.
         shard: a partition key of the recipe.
         generator: shared by all shards of a run, so that its model is loaded once.
-        on_progress: gets a sentence every ten seconds, and one for whatever is out of order.
+        on_progress: gets a line every ten seconds, from a thread of its own, and one at the end.
         batches: shared by all shards of a run; None: the recipe's batch size to begin with.
+        on_warning: gets a sentence for whatever is out of order; None: `on_progress` gets it.
 
     Raises:
         StorageError: nothing has been planned yet, or the store cannot be read or written; finished chunks stay.
@@ -96,11 +98,12 @@ def generate_shard(
         RecipeError: the model does not fit the recipe's other settings, or the device's memory not even one image.
     """
     table = images_table(recipe, shard)
-    said = _in_shard(shard, on_progress)
+    on_warning = on_warning or on_progress
+    said, warned = _in_shard(shard, on_progress), _in_shard(shard, on_warning)
     set_aside = tuple(
         path
         for damaged in (table, failed_images_table(recipe, shard))
-        for path in set_damaged_aside(storage, damaged, said)
+        for path in set_damaged_aside(storage, damaged, warned)
     )
     images = planned_images(recipe, storage, shard)
     planned = sum(rows.height for rows in images)
@@ -109,12 +112,12 @@ def generate_shard(
         failed = f", {images.failed.height} could not be made" if images.failed.height else ""
         said(f"all {images.present.height} images are present{failed}")
         return found
-    if load_seconds := generator.load():
+    if load_seconds := generator.load(said):
         said(f"loaded the model in {load_seconds:.1f} s")
 
     generator.peak_memory()
     began = time.monotonic()
-    work = _Work(recipe, storage, shard, generator, batches or Batches(recipe.generation), on_progress)
+    work = _Work(recipe, storage, shard, generator, batches or Batches(recipe.generation), on_progress, on_warning)
     pending = tries(recipe, images.missing)
     made = retried = 0
     failures: Counter[str] = Counter()
@@ -125,7 +128,7 @@ def generate_shard(
         retried += len(pending)
         failures.update(problem for one, problem in bad.items() if one.retry >= recipe.generation.retries)
         if pending:
-            said(f"{len(pending)} pictures cannot be used ({_listed(Counter(bad.values()))}); trying other seeds")
+            warned(f"{len(pending)} pictures cannot be used ({_listed(Counter(bad.values()))}); trying other seeds")
     summary = ShardSummary(
         shard,
         table,
@@ -157,6 +160,7 @@ class _Work:
         generator: Generator,
         batches: Batches,
         on_progress: Callable[[str], None],
+        on_warning: Callable[[str], None],
     ) -> None:
         self._recipe = recipe
         self._storage = storage
@@ -164,6 +168,7 @@ class _Work:
         self._generator = generator
         self._batches = batches
         self._on_progress = on_progress
+        self._on_warning = on_warning
 
     def draw(self, tried: Sequence[Try]) -> dict[Try, str]:
         """Draw once; returns what is wrong with those that cannot be used.
@@ -175,11 +180,11 @@ class _Work:
         chunk_of = {one: number // size for number, one in enumerate(tried)}
         results: list[dict[Try, Future[Result]]] = [{} for _ in range(0, len(tried), size)]
         writes: deque[Future[dict[Try, str]]] = deque()
-        progress = Progress(f"images of shard {self._shard}", self._on_progress, len(tried))
         bad: dict[Try, str] = {}
         with (
+            Progress(f"images of shard {self._shard}", self._on_progress, len(tried)) as progress,
             ThreadPoolExecutor(1, "write") as writer,
-            closing(draw_images(self._generator, tried, self._batches, self._finish, self._on_progress)) as drawn,
+            closing(draw_images(self._generator, tried, self._batches, self._finish, self._on_warning)) as drawn,
         ):
             for done, (one, result) in enumerate(drawn, start=1):
                 number = chunk_of[one]

@@ -1,25 +1,29 @@
 """A console log of one short line per message, in place of Dagster's own of several hundred characters."""
 
 import logging
-import sys
 import time
 
 import dagster as dg
 from rich.console import Console
 from rich.text import Text
+from tqdm import tqdm
+
+from synthvlm_dagster.progress import shown_by_bar, terminal
 
 _STYLES = {"DEBUG": "dim", "INFO": "", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 
 
 class TerminalLogHandler(logging.Handler):
-    """Prints `12:03:44  generated_images  message`, coloured by level where the terminal can."""
+    """Prints `12:03:44  generated_images  message` above the bars, coloured by level where the terminal can."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._console = Console(file=sys.stderr, soft_wrap=True)
+        self._console = Console(file=terminal(), soft_wrap=True)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one line; of Dagster's own events only the failures, with their cause."""
+        """Print one line, unless a bar shows it; of Dagster's own events only the failures, with their cause."""
+        if shown_by_bar():
+            return
         context = getattr(record, "dagster_meta", {})
         event = context.get("dagster_event")
         if event is not None and not event.is_failure and not _is_failed_check(event):
@@ -28,7 +32,7 @@ class TerminalLogHandler(logging.Handler):
         if str(context.get("orig_message")).startswith("Skipping step"):
             return
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        line = Text(f"{clock}  {context.get('step_key') or 'run':<18} ", style="dim")
+        line = Text().append(f"{clock}  {context.get('step_key') or 'run':<18} ", style="dim")
         style = _STYLES.get(record.levelname, "")
         if event is None:
             message = str(context.get("orig_message") or record.getMessage())
@@ -37,7 +41,8 @@ class TerminalLogHandler(logging.Handler):
         else:
             message = _cause_of(event)
         line.append(message, style=style)
-        self._console.print(line)
+        with tqdm.external_write_mode(file=self._console.file):
+            self._console.print(line)
 
 
 def _is_failed_check(event: dg.DagsterEvent) -> bool:

@@ -85,18 +85,18 @@ def score_shard(
     set_damaged_aside(storage, table, lambda message: on_progress(f"scores of shard {shard}: {message}"))
     total = missing_scores(recipe, storage, shard).select(pl.len()).collect().item()
     started = time.monotonic()
-    progress = Progress(f"images of shard {shard} scored", on_progress, total)
-    done = 0
-    waiting: list[pl.DataFrame] = []
-    for batch in _unscored_batches(recipe, storage, shard):
-        waiting.append(_measure(batch, recipe, storage, scorer, shard))
-        done += batch.height
-        if done == total or sum(frame.height for frame in waiting) >= recipe.generation.images_per_chunk:
+    with Progress(f"images of shard {shard} scored", on_progress, total) as progress:
+        done = 0
+        waiting: list[pl.DataFrame] = []
+        for batch in _unscored_batches(recipe, storage, shard):
+            waiting.append(_measure(batch, recipe, storage, scorer, shard))
+            done += batch.height
+            if done == total or sum(frame.height for frame in waiting) >= recipe.generation.images_per_chunk:
+                write_chunk(storage, table, pl.concat(waiting))
+                waiting = []
+            progress.report(done)
+        if waiting:
             write_chunk(storage, table, pl.concat(waiting))
-            waiting = []
-        progress.report(done)
-    if waiting:
-        write_chunk(storage, table, pl.concat(waiting))
     seconds = time.monotonic() - started
     on_progress(f"shard {shard}: scored {done} of {total} images, {done / max(seconds, 1e-6):.1f} images/s")
     return ShardScoring(done, seconds)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from filelock import FileLock
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.operations.terminal_lock import LOCK_FILE
 from synthvlm_dagster_tests.end_to_end.project import EVERY_ASSET, make_project
+from synthvlm_dagster_tests.pseudo_terminal import run_in_terminal
 
 
 @contextmanager
@@ -117,6 +119,17 @@ def test_captions_alone_are_counted_by_rule(tmp_path):
     assert "5 found, 4 kept by curation" in outcome.stdout
     assert ["alnum_ratio", "1", "!!!"] in [line.split() for line in outcome.stdout.splitlines()]
     assert "5 found, 4 kept by curation" in project.synthvlm("plan").stdout
+
+
+def test_a_terminal_shows_bars_below_the_lines_of_the_log(tmp_path):
+    project = make_project(tmp_path, captions=4, shards=1)
+    selection = '+key:"generated_images"'
+    command = [sys.executable, "-m", "synthvlm_dagster.cli", "run", "--select", selection]
+    status, shown = run_in_terminal(command, cwd=project.folder, env=project.environment)
+    assert status == 0, shown
+    assert "images of shard 0000:   0%|" in shown
+    assert "complete with 8 images" in shown
+    assert "Warning" not in shown
 
 
 def test_new_captions_cost_only_their_own_images(project):

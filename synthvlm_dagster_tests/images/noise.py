@@ -55,7 +55,7 @@ class NoiseGenerator:
         self.seeds: list[int] = []
         self.denoising_threads: set[int] = set()
 
-    def load(self) -> float:
+    def load(self, on_progress: Callable[[str], None] = lambda _: None) -> float:
         return 0.0
 
     def denoise(self, texts: Sequence[str], seeds: Sequence[int]) -> list[int]:

@@ -62,26 +62,26 @@ class CausalLmPerplexity:
             RecipeError: the device does not exist.
         """
         model = self._loaded
-        progress = Progress("captions measured with the language model", on_progress, captions.height)
-        measured = 0
-        yielded_at = time.monotonic()
-        for part in captions.iter_slices(self._lm.batch_size * _BATCHES_SORTED_TOGETHER):
-            tokens = dict(zip(part["key"], model.tokenize(part["text"].to_list()), strict=True))
-            done: list[tuple[str, float | None, str | None]]
-            done = [(key, None, _TOO_SHORT) for key, of_text in tokens.items() if len(of_text) < 2]
-            for keys in _batches(tokens, self._lm.batch_size):
-                losses = model.losses([tokens[key] for key in keys])
-                done += [_row(key, loss) for key, loss in zip(keys, losses, strict=True)]
-                progress.report(measured + len(done))
-                if time.monotonic() - yielded_at >= SECONDS_BETWEEN_REPORTS:
+        with Progress("captions measured with the language model", on_progress, captions.height) as progress:
+            measured = 0
+            yielded_at = time.monotonic()
+            for part in captions.iter_slices(self._lm.batch_size * _BATCHES_SORTED_TOGETHER):
+                tokens = dict(zip(part["key"], model.tokenize(part["text"].to_list()), strict=True))
+                done: list[tuple[str, float | None, str | None]]
+                done = [(key, None, _TOO_SHORT) for key, of_text in tokens.items() if len(of_text) < 2]
+                for keys in _batches(tokens, self._lm.batch_size):
+                    losses = model.losses([tokens[key] for key in keys])
+                    done += [_row(key, loss) for key, loss in zip(keys, losses, strict=True)]
+                    progress.report(measured + len(done))
+                    if time.monotonic() - yielded_at >= SECONDS_BETWEEN_REPORTS:
+                        yield pl.DataFrame(done, schema=VALUES_SCHEMA, orient="row")
+                        measured += len(done)
+                        done = []
+                        yielded_at = time.monotonic()
+                if done:
                     yield pl.DataFrame(done, schema=VALUES_SCHEMA, orient="row")
                     measured += len(done)
-                    done = []
                     yielded_at = time.monotonic()
-            if done:
-                yield pl.DataFrame(done, schema=VALUES_SCHEMA, orient="row")
-                measured += len(done)
-                yielded_at = time.monotonic()
 
     @cached_property
     def _loaded(self) -> _LanguageModel:

@@ -64,12 +64,12 @@ def measure_pairs(
     if pairs.is_empty():
         return
     model = load()
-    progress = Progress("captions measured against their images", on_progress, pairs.height)
-    done = 0
-    for opened in OriginalImages().open_all(pairs, model.prepare, batch_size):
-        yield _measure(opened, model)
-        done += opened.captions.height
-        progress.report(done)
+    with Progress("captions measured against their images", on_progress, pairs.height) as progress:
+        done = 0
+        for opened in OriginalImages().open_all(pairs, model.prepare, batch_size):
+            yield _measure(opened, model)
+            done += opened.captions.height
+            progress.report(done)
 
 
 def _measure(opened: Opened[torch.Tensor], model: PairModel) -> pl.DataFrame:

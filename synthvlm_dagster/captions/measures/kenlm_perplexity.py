@@ -69,14 +69,14 @@ class KenLmPerplexity:
             ModelError: a file cannot be fetched, is not a model of its kind, or the two do not belong together.
         """
         model = self._loaded
-        progress = Progress("captions measured with KenLM", on_progress, captions.height)
-        done = 0
-        for part in captions.iter_slices(_CAPTIONS_AT_A_TIME):
-            values = model.perplexities([self._template.replace(TEXT_PLACE, text) for text in part["text"]])
-            problems = [_NOT_FINITE if value is None else None for value in values]
-            yield pl.DataFrame({"key": part["key"], "value": values, "problem": problems}, schema=VALUES_SCHEMA)
-            done += part.height
-            progress.report(done)
+        with Progress("captions measured with KenLM", on_progress, captions.height) as progress:
+            done = 0
+            for part in captions.iter_slices(_CAPTIONS_AT_A_TIME):
+                values = model.perplexities([self._template.replace(TEXT_PLACE, text) for text in part["text"]])
+                problems = [_NOT_FINITE if value is None else None for value in values]
+                yield pl.DataFrame({"key": part["key"], "value": values, "problem": problems}, schema=VALUES_SCHEMA)
+                done += part.height
+                progress.report(done)
 
     @cached_property
     def _loaded(self) -> _KenLmModel:

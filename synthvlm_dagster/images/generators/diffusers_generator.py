@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from synthvlm_dagster.images.generator import Drawn
+from synthvlm_dagster.images.generators.hub_cache import bytes_in_hub_cache
+from synthvlm_dagster.progress import heartbeat
 from synthvlm_dagster.quiet import quiet_models
 from synthvlm_dagster.recipe import Generation
 
@@ -28,8 +30,11 @@ class DiffusersGenerator:
         self._pipelines: list[DiffusionPipeline] = []
         self._loaded: Family | None = None
 
-    def load(self) -> float:
-        """Load the models, if they are not loaded yet.
+    def load(self, on_progress: Callable[[str], None] = lambda _: None) -> float:
+        """Load the models, if they are not loaded yet; models of the hub that are not in its cache are fetched first.
+
+        Args:
+            on_progress: told before, and every ten seconds while it takes longer, how much has been fetched.
 
         Returns:
             Seconds that it took, the import of the libraries included; 0 when they were loaded before.
@@ -42,13 +47,14 @@ class DiffusersGenerator:
         if self._loaded:
             return 0.0
         began = time.monotonic()
-        from synthvlm_dagster.images.generators.families import family_of
-        from synthvlm_dagster.images.generators.loading import load_pipelines
-        from synthvlm_dagster.images.generators.speed import speed_up
+        on_progress(f"loading {self._generation.model}")
+        with quiet_models(), heartbeat(lambda: on_progress(f"still loading {self._generation.model}{self._fetched()}")):
+            from synthvlm_dagster.images.generators.families import family_of
+            from synthvlm_dagster.images.generators.loading import load_pipelines
+            from synthvlm_dagster.images.generators.speed import speed_up
 
-        pipelines = load_pipelines(self._generation)
-        family = family_of(pipelines, self._generation)
-        with quiet_models():
+            pipelines = load_pipelines(self._generation)
+            family = family_of(pipelines, self._generation)
             speed_up(family, self._generation)
         self._pipelines, self._loaded = pipelines, family
         return time.monotonic() - began
@@ -118,6 +124,13 @@ class DiffusersGenerator:
             RecipeError: as `load`.
         """
         return self._family().pipelines
+
+    def _fetched(self) -> str:
+        """How much of the models the hub's cache has, where one comes from the hub."""
+        generation = self._generation
+        parts = (generation, generation.refiner, generation.vae, *generation.loras)
+        fetched = sum(bytes_in_hub_cache(part.model) for part in parts if part)
+        return f": {fetched / 1e9:.2f} GB are in the cache of the hub" if fetched else ""
 
     def _family(self) -> Family:
         self.load()
