@@ -18,6 +18,8 @@ from synthvlm_dagster.recipe.section import LocationMark, Section
 
 RECIPES_FOLDER = Path(__file__).parent.parent / "recipes"
 RECIPE_VARIABLE = "SYNTHVLM_RECIPE"
+_FACTS_OF_A_MODEL = ("revision", "variant", "licence")
+"""Keys of a preset that say nothing of another model than its own."""
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -64,6 +66,8 @@ def _over_preset(content: dict[Any, Any]) -> dict[Any, Any]:
     if not isinstance(preset, str) or not file.is_file():
         return content
     fragment = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if generation.get("model", fragment["model"]) != fragment["model"]:
+        fragment = {name: value for name, value in fragment.items() if name not in _FACTS_OF_A_MODEL}
     return {**content, "generation": {**fragment, **generation}}
 
 
