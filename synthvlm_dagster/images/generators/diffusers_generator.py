@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from synthvlm_dagster.images.generator import Drawn
-from synthvlm_dagster.images.generators.hub_cache import bytes_in_hub_cache
+from synthvlm_dagster.images.generators.hub_cache import bytes_in_hub_cache, cached_commit
 from synthvlm_dagster.progress import heartbeat
 from synthvlm_dagster.quiet import quiet_models
 from synthvlm_dagster.recipe import Generation
+from synthvlm_dagster.recipe.generation import Lora, Refiner, Vae
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -125,12 +126,19 @@ class DiffusersGenerator:
         """
         return self._family().pipelines
 
+    def commits(self) -> dict[str, str]:
+        """Commit of each model of the hub that was loaded, by hub id; local folders have none."""
+        parts = {part.model: cached_commit(part.model, part.revision) for part in self._parts()}
+        return {model: commit for model, commit in parts.items() if commit}
+
     def _fetched(self) -> str:
         """How much of the models the hub's cache has, where one comes from the hub."""
-        generation = self._generation
-        parts = (generation, generation.refiner, generation.vae, *generation.loras)
-        fetched = sum(bytes_in_hub_cache(part.model) for part in parts if part)
+        fetched = sum(bytes_in_hub_cache(part.model) for part in self._parts())
         return f": {fetched / 1e9:.2f} GB are in the cache of the hub" if fetched else ""
+
+    def _parts(self) -> list[Generation | Refiner | Vae | Lora]:
+        generation = self._generation
+        return [part for part in (generation, generation.refiner, generation.vae, *generation.loras) if part]
 
     def _family(self) -> Family:
         self.load()

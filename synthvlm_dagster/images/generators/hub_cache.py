@@ -1,4 +1,4 @@
-"""How far the download of a model from the hub has come."""
+"""What the hub's cache on this machine holds of a model."""
 
 from __future__ import annotations
 
@@ -23,3 +23,24 @@ def bytes_in_hub_cache(model: str) -> int:
             # An unfinished download gets its final name in the meantime.
             continue
     return found
+
+
+def cached_commit(model: str, revision: str | None) -> str | None:
+    """The commit that a branch, tag or commit of a model has in the hub's cache, 40 hexadecimal digits.
+
+    Args:
+        model: hub id.
+        revision: None: the branch main.
+
+    Returns:
+        None for what is not in the cache, among others for local folders.
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
+
+    repository = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=model, repo_type="model")
+    name = revision or "main"
+    if (repository / "snapshots" / name).is_dir():
+        return name
+    reference = repository / "refs" / name
+    return reference.read_text(encoding="utf-8").strip() if reference.is_file() else None
