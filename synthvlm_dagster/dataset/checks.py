@@ -4,11 +4,11 @@ import dagster as dg
 
 from synthvlm_dagster.dataset.assets import llava_dataset, selected_pairs, webdataset
 from synthvlm_dagster.dataset.coverage import complete_scores
+from synthvlm_dagster.dataset.exports.llava import verify_llava
+from synthvlm_dagster.dataset.exports.webdataset import verify_webdataset
 from synthvlm_dagster.dataset.integrity import absent_images, selection_faults, unreadable_images
-from synthvlm_dagster.dataset.llava import verify_llava
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.selection import selected_count
-from synthvlm_dagster.dataset.webdataset import verify_webdataset
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from synthvlm_dagster.captions.markdown import shortened
 from synthvlm_dagster.captions.summaries import rejections_by_rule
 from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
-from synthvlm_dagster.dataset.report_facts import Facts, gather_facts
+from synthvlm_dagster.dataset.report.facts import Facts, gather_facts
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.present import shard_progress
 from synthvlm_dagster.operations.estimate import Estimate, estimate_images

@@ -14,7 +14,6 @@ from synthvlm_dagster.recipe.curation import (
     Language,
     Perplexity,
 )
-from synthvlm_dagster.recipe.dataset import Selection
 from synthvlm_dagster.recipe.generation import (
     Attempts,
     ContentCredentials,
@@ -36,6 +35,7 @@ from synthvlm_dagster.recipe.loading import (
 )
 from synthvlm_dagster.recipe.model import Recipe
 from synthvlm_dagster.recipe.scoring import ClipScoring, Scoring
+from synthvlm_dagster.recipe.selection import Selection
 from synthvlm_dagster.recipe.sources import CaptionSource, SourceColumns
 
 __all__ = [

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from synthvlm_dagster.dataset.coverage import complete_scores
-from synthvlm_dagster.dataset.report_facts import gather_facts
+from synthvlm_dagster.dataset.report.facts import gather_facts
 from synthvlm_dagster.errors import IncompleteShardsError
 from synthvlm_dagster.images.chunks import write_chunk
 from synthvlm_dagster.images.plan import read_plan

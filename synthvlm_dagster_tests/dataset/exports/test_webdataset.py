@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from synthvlm_dagster.dataset.exports.webdataset import FOLDER, verify_webdataset, write_webdataset
 from synthvlm_dagster.dataset.pairs import SELECTED
-from synthvlm_dagster.dataset.webdataset import FOLDER, verify_webdataset, write_webdataset
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.provenance import read_provenance
 from synthvlm_dagster_tests.dataset.conftest import Project, picture

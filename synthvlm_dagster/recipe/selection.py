@@ -1,4 +1,4 @@
-"""Which pairs are kept, and what they are written out as."""
+"""Which pairs are kept."""
 
 from __future__ import annotations
 
@@ -24,22 +24,3 @@ class Selection(Section):
         if (self.count is None) == (self.share is None):
             raise ValueError("give exactly one of count (a number of pairs) and share (a part of the scored captions)")
         return self
-
-
-class LlavaExport(Section):
-    """LLaVA's training layout: one JSON of conversations beside a tree of images."""
-
-    image_size: int | None = Field(None, gt=0, description="Resize to this square, in pixels; null: as generated.")
-
-
-class WebDatasetExport(Section):
-    """WebDataset tar shards of KEY.jpg/.txt/.json."""
-
-    pairs_per_tar: int = Field(10_000, gt=0, description="Pairs in one tar file.")
-
-
-class Exports(Section):
-    """What the selected pairs are written out as."""
-
-    llava: LlavaExport = Field(default_factory=LlavaExport)
-    webdataset: WebDatasetExport = Field(default_factory=WebDatasetExport)

@@ -9,8 +9,8 @@ import polars as pl
 
 from synthvlm_dagster.captions.summaries import kept_text
 from synthvlm_dagster.captions.text_forms import read_kept_by_text
-from synthvlm_dagster.dataset.charts import Distribution, Point, round_step
 from synthvlm_dagster.dataset.pairs import SELECTED
+from synthvlm_dagster.dataset.report.charts import Distribution, Point, round_step
 from synthvlm_dagster.dataset.selection import weighted_score
 from synthvlm_dagster.images.present import shard_progress
 from synthvlm_dagster.recipe import Recipe

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synthvlm_dagster.dataset.charts import Distribution, Point, histogram, round_step, scatter
+from synthvlm_dagster.dataset.report.charts import Distribution, Point, histogram, round_step, scatter
 
 finite = st.floats(-1, 2, allow_nan=False)
 

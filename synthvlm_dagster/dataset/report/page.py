@@ -7,10 +7,10 @@ from pathlib import Path, PurePath
 
 from markupsafe import Markup
 
-from synthvlm_dagster.dataset.charts import histogram, scatter
-from synthvlm_dagster.dataset.gallery import Gallery, gather_galleries
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
-from synthvlm_dagster.dataset.report_facts import Facts, gather_facts, scored_pairs
+from synthvlm_dagster.dataset.report.charts import histogram, scatter
+from synthvlm_dagster.dataset.report.facts import Facts, gather_facts, scored_pairs
+from synthvlm_dagster.dataset.report.gallery import Gallery, gather_galleries
 from synthvlm_dagster.images.contact_sheet import contact_sheet
 from synthvlm_dagster.images.licences import licence_statement
 from synthvlm_dagster.images.naming import generator_name
@@ -64,7 +64,7 @@ def render_page(recipe: Recipe, facts: Facts, galleries: tuple[Gallery, ...]) ->
         lstrip_blocks=True,
     )
     environment.filters |= {"score": _score, "count": "{:,}".format, "gain": lambda value: f"{value:+.3f}"}
-    return environment.get_template("report.html.jinja").render(
+    return environment.get_template("page.html.jinja").render(
         recipe=recipe,
         facts=facts,
         galleries=galleries,

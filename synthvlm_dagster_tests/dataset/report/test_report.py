@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from synthvlm_dagster.dataset.gallery import THUMBNAIL_SIDE, gather_galleries, thumbnail
 from synthvlm_dagster.dataset.pairs import SELECTED
-from synthvlm_dagster.dataset.report import PAGE, preview, write_report
-from synthvlm_dagster.dataset.report_facts import gather_facts, scored_pairs
+from synthvlm_dagster.dataset.report.facts import gather_facts, scored_pairs
+from synthvlm_dagster.dataset.report.gallery import THUMBNAIL_SIDE, gather_galleries, thumbnail
+from synthvlm_dagster.dataset.report.page import PAGE, preview, write_report
 from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster_tests.dataset.conftest import HOSTILE_CAPTION, Project, good_captions
 

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from synthvlm_dagster.dataset.llava import CONVERSATIONS, IMAGE_FOLDER, conversation_entry, verify_llava, write_llava
+from synthvlm_dagster.dataset.exports.llava import (
+    CONVERSATIONS,
+    IMAGE_FOLDER,
+    conversation_entry,
+    verify_llava,
+    write_llava,
+)
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.provenance import read_provenance

@@ -1,0 +1,1 @@
+"""The selected pairs in the layouts that training code reads."""

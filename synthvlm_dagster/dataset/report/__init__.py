@@ -1,0 +1,1 @@
+"""The quality report: one page to look at."""
