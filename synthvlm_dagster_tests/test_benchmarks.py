@@ -95,3 +95,16 @@ def test_the_tokenizer_of_random_weights_is_that_of_clip(random_sdxl: ModuleType
     text = "A photo of 3 naïve cats, sitting in 北京"
     tokens = random_sdxl.clip_tokenizer(pad_token="!")(text, padding="max_length").input_ids
     assert tokens == open_clip.tokenize(text)[0].tolist()
+
+
+def test_scoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = tmp_path / "figures.json"
+    little = ["--sides", "64", "--images", "4", "--side", "64", "--rounds", "1", "--models", "demo"]
+    monkeypatch.setattr("sys.argv", ["scoring.py", *little, "--json", str(figures)])
+    runpy.run_path(str(BENCHMARKS / "scoring.py"), run_name="__main__")
+    assert "times official" in capsys.readouterr().out
+    measured = json.loads(figures.read_text(encoding="utf-8"))
+    assert all(row["difference"] < 1e-12 for row in measured["ssim"])
+    [clip] = measured["clip"]
+    assert clip["difference"] < 1e-5
+    assert set(clip["images_per_second"]) == {"official", "one by one", "package"}
