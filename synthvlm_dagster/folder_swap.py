@@ -1,9 +1,9 @@
 """Local folders that are replaced whole: built aside, made durable, then swapped in.
 
 On Linux the new folder and the old one change places in one step (renameat2 with RENAME_EXCHANGE,
-https://man7.org/linux/man-pages/man2/rename.2.html), so that at every moment, also after kill -9 or a power cut, exactly
-one whole folder stands at the place. Where the system or file system has no such step, the old folder is renamed away
-before the new one is renamed in: a kill just between the two leaves no folder until the next replacement.
+https://man7.org/linux/man-pages/man2/rename.2.html), so that at every moment, also after kill -9 or a power cut,
+exactly one whole folder stands at the place. Where the system or file system has no such step, the old folder is
+renamed away before the new one is renamed in: a kill just between the two leaves no folder until the next replacement.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, err
 def replaced_folder(target: Path) -> Iterator[Path]:
     """Build a folder aside and put it in the place of `target`.
 
-    What an earlier replacement of the same folder left behind when it was killed is removed; a replacement that is still
-    at work, in this process or another, is left alone, and the one that ends last stands.
+    What an earlier replacement of the same folder left behind when it was killed is removed; a replacement that is
+    still at work, in this process or another, is left alone, and the one that ends last stands.
 
     Yields:
         An empty folder beside `target`. When the block ends without an error it takes the place of `target`; after an

@@ -244,9 +244,7 @@ class Storage:
         referring = [name for name in last if name in fresh]
         for names in [[name for name in fresh if name not in referring], *([name] for name in referring)]:
             if names:
-                self._fs.put(
-                    [str(source / name) for name in names], [self._full(f"{folder}/{name}") for name in names]
-                )
+                self._fs.put([str(source / name) for name in names], [self._full(f"{folder}/{name}") for name in names])
         for stale in set(self.files(folder)) - {f"{folder}/{name}" for name in fresh}:
             self.delete(stale)
 

@@ -96,7 +96,7 @@ def test_left_overs_are_removed_and_work_in_progress_is_not(tmp_path: Path) -> N
 
 
 def test_without_an_exchange_the_folder_is_renamed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder_swap, "_exchanged", lambda one, other: False)
+    monkeypatch.setattr(folder_swap, "_exchanged", lambda *_: False)
     target = tmp_path / "export"
     for content in ("old", "new"):
         write(target, content)

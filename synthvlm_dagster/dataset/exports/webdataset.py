@@ -19,6 +19,7 @@ from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.table import image_suffix
 from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.recipe.exports import WebDatasetExport as WebDatasetSettings
 from synthvlm_dagster.storage import Storage
 
 FOLDER = "dataset/webdataset"
@@ -56,12 +57,13 @@ def write_webdataset(
     selected = storage.scan(SELECTED).collect()
     batches = with_images(recipe, storage, selected, on_progress)
     rows = chain.from_iterable(batch.iter_rows(named=True) for batch in batches)
+    pairs_per_tar = (recipe.exports.webdataset or WebDatasetSettings()).pairs_per_tar
     tars, total_bytes, sample = 0, 0, None
     with storage.replaced_folder(FOLDER) as folder:
         while first := next(rows, None):
             file = folder / f"{tars:05d}.tar"
             with tarfile.open(file, "w", format=tarfile.USTAR_FORMAT) as tar:
-                for row in chain([first], islice(rows, recipe.exports.webdataset.pairs_per_tar - 1)):
+                for row in chain([first], islice(rows, pairs_per_tar - 1)):
                     content = row.pop("image")["bytes"]
                     facts = json.dumps(row, ensure_ascii=False).encode()
                     _add(tar, f"{row['image_id']}.{image_suffix(recipe)}", content)
