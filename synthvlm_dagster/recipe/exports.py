@@ -22,7 +22,7 @@ class WebDatasetExport(Section):
 class HuggingFaceExport(Section):
     """A dataset folder for the Hugging Face hub: parquet files, a dataset card, Croissant metadata."""
 
-    megabytes_per_file: int = Field(500, gt=0, description="Size at which a parquet file ends and the next begins.")
+    megabytes_per_file: float = Field(500, gt=0, description="Size at which a parquet file ends and the next begins.")
 
 
 class Exports(Section):

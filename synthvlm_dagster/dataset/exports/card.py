@@ -24,10 +24,9 @@ CARD = "dataset/card.md"
 
 CITATION = """\
 @article{liu2024synthvlm,
-  title   = {SynthVLM: Towards High-Quality and Efficient Synthesis of Image-Caption Datasets for
-             Vision-Language Models},
-  author  = {Liu, Zheng and Liang, Hao and Li, Bozhou and Xiong, Wentao and Chen, Chong and He, Conghui and
-             Zhang, Wentao and Cui, Bin},
+  title   = {SynthVLM: High-Efficiency and High-Quality Synthetic Data for Vision Language Models},
+  author  = {Liu, Zheng and Liang, Hao and Li, Bozhou and Bai, Tianyi and Xiong, Wentao and Chen, Chong and
+             He, Conghui and Zhang, Wentao and Cui, Bin},
   journal = {arXiv preprint arXiv:2407.20756},
   year    = {2024}
 }"""

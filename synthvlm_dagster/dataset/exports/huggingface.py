@@ -95,12 +95,15 @@ def write_huggingface(
 
     A row is a pair: image, caption, image_id, its scores and everything that is known of how the image was made. Rows
     stand in the order of the store, which is by caption hash and so as good as shuffled. Equal pairs from an equal
-    store give equal parquet files. The old export stands until the new one is whole.
+    store give equal parquet files. Without any pair there is one parquet file without rows, which the datasets library
+    reads as a stream only. The old export stands until the new one is whole.
 
     Raises:
         StorageError: the card or an image is missing, or the folder cannot be written.
     """
     selected = storage.scan(SELECTED).collect()
+    if not storage.exists(CARD):
+        raise StorageError(f"{storage.url(CARD)}: there is no card yet; materialize dataset_card first")
     card = storage.read_bytes(CARD).decode()
     schema = _arrow_schema(selected.schema)
     settings = recipe.exports.huggingface or HuggingFaceSettings()
@@ -212,7 +215,7 @@ class _Written:
     sample: dict[str, Any] | None
 
 
-def _write_files(tables: Iterator[pyarrow.Table], folder: Path, schema: pyarrow.Schema, limit: int) -> _Written:
+def _write_files(tables: Iterator[pyarrow.Table], folder: Path, schema: pyarrow.Schema, limit: float) -> _Written:
     """Write tables, one row group each, into files that end when they reach the limit; at least one file."""
     from pyarrow.parquet import ParquetWriter
 
