@@ -6,6 +6,7 @@ YAML header, which the Hugging Face export adds.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,9 @@ MARKING = (
     "mark as Article 50(2) of the EU AI Act (Regulation (EU) 2024/1689) asks for. Programs that save an image again "
     "can lose it; whoever passes the images on should keep it."
 )
+
+# Nothing of this can begin markup or a link, so that it need not be escaped for those who read the card as it is.
+_PLAIN = re.compile(r"(?!.*www)[^\W\d_](?:[^\W_]|[ ,;'%()+·-]|\.(?=[\d ]|$))*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -103,14 +107,15 @@ def render_card(recipe: Recipe, facts: Facts, pairs: int) -> str:
             for measure in facts.comparisons
         ],
         generator=generator_facts(recipe),
-        selection=selection_statement(recipe),
+        selection=Markup(selection_statement(recipe)),
+        clip_model=model_label(recipe.scoring.clip.model),
         sources=[source_name(source) for source in recipe.sources],
         licence=recipe.exports.licence,
         generator_licence=licence_statement(recipe.generation),
         restrictions=restrictions(recipe),
-        marking=MARKING,
-        limitations=LIMITATIONS,
-        biases=BIASES,
+        marking=Markup(MARKING),
+        limitations=[Markup(text) for text in LIMITATIONS],
+        biases=[Markup(text) for text in BIASES],
         citation=Markup(CITATION),
     )
 
@@ -165,7 +170,8 @@ def restrictions(recipe: Recipe) -> dict[str, RestrictiveLicence]:
 def _as_text(value: Any) -> Any:
     if isinstance(value, Markup):
         return value
-    return as_markdown_text("".join(sign if sign.isprintable() else " " for sign in str(value)))
+    text = "".join(sign if sign.isprintable() else " " for sign in str(value))
+    return text if _PLAIN.fullmatch(text) else as_markdown_text(text)
 
 
 def _code(text: str) -> Markup:

@@ -21,6 +21,7 @@ from synthvlm_dagster.dataset.exports.card import (
     source_name,
 )
 from synthvlm_dagster.images.licences import licence_statement
+from synthvlm_dagster.images.provenance import model_label
 from synthvlm_dagster.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _responsible_ai(recipe: Recipe) -> dict[str, Any]:
         "rai:dataPreprocessingProtocol": [
             "Rules on the captions' characters, words and repetitions (SynthVLM, table 1)"
         ],
-        "rai:machineAnnotationTools": [f"open_clip {recipe.scoring.clip.model.rpartition('/')[2]}", "SSIM"],
+        "rai:machineAnnotationTools": [f"open_clip {model_label(recipe.scoring.clip.model)}", "SSIM"],
         "rai:dataBiases": list(BIASES),
         "rai:dataLimitations": list(LIMITATIONS),
         "rai:dataUseCases": ["Training vision-language models to align images with text"],

@@ -20,7 +20,7 @@ import yaml
 
 from synthvlm_dagster.dataset.exports.card import CARD
 from synthvlm_dagster.dataset.exports.croissant import croissant, sha256
-from synthvlm_dagster.dataset.exports.image_opens import image_opens
+from synthvlm_dagster.dataset.exports.image_opens import images_that_do_not_open
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS
 from synthvlm_dagster.errors import StorageError
@@ -31,6 +31,7 @@ from synthvlm_dagster.storage import Storage
 
 if TYPE_CHECKING:
     import pyarrow
+    from pyarrow.parquet import ParquetFile
 
 FOLDER = "dataset/huggingface"
 README = "README.md"
@@ -141,11 +142,8 @@ def verify_huggingface(storage: Storage) -> HuggingFaceVerdict:
             with storage.open(path) as stream:
                 file = ParquetFile(stream)
                 columns = file.schema_arrow.names
-                for batch in file.iter_batches(batch_size=_ROWS_PER_GROUP, columns=["image_id", "image"]):
-                    for row in batch.to_pylist():
-                        found[row["image_id"]] += 1
-                        if not image_opens((row["image"] or {}).get("bytes")):
-                            unreadable.append(row["image_id"])
+                found.update(file.read(["image_id"])["image_id"].to_pylist())
+                unreadable += images_that_do_not_open(_images(file))
         except (OSError, KeyError, pyarrow.ArrowException) as error:
             raise StorageError(
                 f"{storage.url(path)}: is not a whole parquet file of pairs: {error}. Materialize huggingface_dataset "
@@ -158,6 +156,11 @@ def verify_huggingface(storage: Storage) -> HuggingFaceVerdict:
         unreadable=sorted(unreadable),
         misdescribed=[*_readme_faults(storage, columns, found.total()), *_croissant_faults(storage, columns, paths)],
     )
+
+
+def _images(file: ParquetFile) -> Iterator[tuple[str, bytes | None]]:
+    for batch in file.iter_batches(batch_size=_ROWS_PER_GROUP, columns=["image_id", "image"]):
+        yield from ((row["image_id"], (row["image"] or {}).get("bytes")) for row in batch.to_pylist())
 
 
 def _readme_faults(storage: Storage, columns: list[str], rows: int) -> list[str]:

@@ -11,17 +11,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 from PIL import Image, UnidentifiedImageError
 
-from synthvlm_dagster.dataset.exports.image_opens import image_opens
+from synthvlm_dagster.dataset.exports.image_opens import images_that_do_not_open
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster.images.provenance import read_provenance
@@ -151,19 +149,12 @@ def verify_llava(storage: Storage) -> LlavaVerdict:
     found = pl.Series([entry["id"] for entry in entries], dtype=pl.String)
     named = {f"{IMAGE_FOLDER}/{entry['image']}" for entry in entries}
     stored = set(storage.files(IMAGE_FOLDER))
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        opened = dict(
-            zip(
-                named & stored,
-                threads.map(lambda path: image_opens(storage.read_bytes(path)), named & stored),
-                strict=True,
-            )
-        )
+    broken = images_that_do_not_open((path, storage.read_bytes(path)) for path in sorted(named & stored))
     return LlavaVerdict(
         missing=sorted(selected - set(found)),
         unexpected=sorted({*found} - selected | {*found.filter(found.is_duplicated())}),
         malformed=sorted(entry["id"] for entry in entries if not _well_formed(entry)),
-        unreadable=sorted({path for path, opens in opened.items() if not opens} | (named ^ stored)),
+        unreadable=sorted({*broken} | (named ^ stored)),
     )
 
 

@@ -9,9 +9,16 @@ from pathlib import Path
 
 import dagster as dg
 import polars as pl
+import pytest
 
 from synthvlm_dagster.dataset import assets, checks
+from synthvlm_dagster.dataset.exports.card import write_card
+from synthvlm_dagster.dataset.exports.huggingface import write_huggingface
+from synthvlm_dagster.dataset.exports.llava import write_llava
+from synthvlm_dagster.dataset.exports.webdataset import write_webdataset
 from synthvlm_dagster.dataset.pairs import SELECTED
+from synthvlm_dagster.errors import StorageError
+from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe import RECIPES_FOLDER
 from synthvlm_dagster_tests.dataset.conftest import Project
 
@@ -77,6 +84,22 @@ def test_a_selection_changed_behind_the_exports_fails_their_checks(make_project:
     assert f"3 unexpected: {dropped}.json" in tars.description
     rows = checks.huggingface_holds_the_selected_pairs(project.storage)
     assert rows.description == f"1 unexpected: {dropped}"
+
+
+@pytest.mark.parametrize("export", [write_llava, write_webdataset, write_huggingface])
+def test_a_missing_image_leaves_the_old_export(make_project: MakeProject, export: Callable) -> None:
+    project = make_project()
+    write_card(project.recipe, project.storage)
+    export(project.recipe, project.storage)
+    storage = project.storage
+    before = {path: storage.read_bytes(path) for path in storage.files("dataset")}
+    shard = project.selected["shard"][0]
+    for path in storage.files(images_table(project.recipe, shard)):
+        storage.delete(path)
+    with pytest.raises(StorageError, match=rf"Materialize generated_images\[{shard}\] again"):
+        export(project.recipe, storage)
+    assert {path: storage.read_bytes(path) for path in storage.files("dataset")} == before
+    assert not [path for path in Path(storage.url("dataset")).iterdir() if path.name.startswith(".tmp-")]
 
 
 DEFINITIONS = """

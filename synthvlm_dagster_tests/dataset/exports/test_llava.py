@@ -19,7 +19,7 @@ from synthvlm_dagster.dataset.exports.llava import (
     write_llava,
 )
 from synthvlm_dagster.dataset.pairs import SELECTED
-from synthvlm_dagster.errors import ImageError, StorageError
+from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster.images.provenance import read_provenance
 from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe.exports import LlavaExport
@@ -154,19 +154,6 @@ def test_the_placeholder_stands_once_in_the_first_human_turn(image_id: str, capt
 def test_prompts_and_places_vary_with_the_image() -> None:
     values = [conversation_entry(f"{n:016x}-00", "x.png", "x", 0)["conversations"][0]["value"] for n in range(400)]
     assert len(set(values)) == 16
-
-
-def test_a_missing_image_leaves_the_old_export(make_project: MakeProject) -> None:
-    project = make_project()
-    write_llava(project.recipe, project.storage)
-    before = project.storage.read_bytes(CONVERSATIONS)
-    shard = project.selected["shard"][0]
-    for path in project.storage.files(images_table(project.recipe, shard)):
-        project.storage.delete(path)
-    with pytest.raises(StorageError, match=rf"generated_images\[{shard}\]"):
-        write_llava(project.recipe, project.storage)
-    assert project.storage.read_bytes(CONVERSATIONS) == before
-    assert not [path for path in Path(project.storage.url("dataset")).iterdir() if path.name.startswith(".tmp-")]
 
 
 def test_verification_names_what_differs(make_project: MakeProject) -> None:
