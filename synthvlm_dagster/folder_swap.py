@@ -9,7 +9,6 @@ renamed away before the new one is renamed in: a kill just between the two leave
 from __future__ import annotations
 
 import ctypes
-import errno
 import fcntl
 import os
 import re
@@ -25,7 +24,6 @@ TEMPORARY_PREFIX = ".tmp-"
 
 _CURRENT_FOLDER = -100  # AT_FDCWD
 _EXCHANGE = 2  # RENAME_EXCHANGE
-_NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
 
 
 @contextmanager
@@ -110,12 +108,7 @@ def _exchanged(one: Path, other: Path) -> bool:
     rename = getattr(_c_library(), "renameat2", None)
     if rename is None:
         return False
-    if rename(_CURRENT_FOLDER, os.fsencode(one), _CURRENT_FOLDER, os.fsencode(other), _EXCHANGE) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in _NO_EXCHANGE:
-        return False
-    raise OSError(number, os.strerror(number), str(other))
+    return rename(_CURRENT_FOLDER, os.fsencode(one), _CURRENT_FOLDER, os.fsencode(other), _EXCHANGE) == 0
 
 
 def _sync_file_system(folder: Path) -> None:

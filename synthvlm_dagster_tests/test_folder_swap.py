@@ -92,6 +92,23 @@ def test_left_overs_are_removed_and_work_in_progress_is_not(tmp_path: Path) -> N
     assert sorted(tmp_path.iterdir()) == sorted([target, other])
 
 
+def test_an_old_and_a_new_folder_change_places_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    if not folder_swap._exchanged(tmp_path / "one", tmp_path / "other"):
+        pytest.skip("this file system has no exchange of folders")
+    target = tmp_path / "export"
+    write(target, "old")
+
+    def refused(*_: object) -> None:
+        pytest.fail("a folder was renamed away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", refused)
+        write(target, "new")
+    assert versions(target) == {"new"}
+
+
 def test_without_an_exchange_the_folder_is_renamed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder_swap, "_exchanged", lambda *_: False)
     target = tmp_path / "export"
