@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
 
 from synthvlm_dagster.errors import ModelError
+from synthvlm_dagster.operations.outdated import shards_to_score
 from synthvlm_dagster.recipe import Recipe, Scoring
 from synthvlm_dagster.scores.clip import ClipScorer, ClipScores
 from synthvlm_dagster.scores.inspection import inspect_scores
@@ -124,6 +126,17 @@ def test_everything_in_one_pass_gives_the_same(
         assert first[column].to_list() == pytest.approx(second[column].to_list(), abs=1e-6)
 
 
+def test_a_new_judge_makes_recorded_shards_due_again(recipe: Recipe, judged: Recipe, storage: Storage) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        for shard in recipe.shard_keys:
+            instance.report_runless_asset_event(dg.AssetMaterialization("image_scores", partition=shard))
+        score(recipe, storage)
+        assert shards_to_score(instance, recipe, storage) == []
+        assert shards_to_score(instance, judged, storage) == [SHARD]
+        score(judged, storage)
+        assert shards_to_score(instance, judged, storage) == []
+
+
 @pytest.mark.parametrize("batches_to_live", [0, 1, 2, 3])
 def test_a_killed_judge_resumes(judged: Recipe, storage: Storage, batches_to_live: int) -> None:
     scorer = ClipScorer(judged.scoring.clip, "cpu")
@@ -174,9 +187,7 @@ def test_a_judge_that_gives_nan_is_refused(judged: Recipe, storage: Storage) -> 
             return np.where(np.arange(len(prepared)) == 1, np.nan, 0.5)
 
     lost = Lost(recipe_judges(judged.scoring)["siglip"])
-    with pytest.raises(
-        ModelError, match=r"of shard 0000: the judge siglip, .* gives no finite score.*dtype"
-    ):
+    with pytest.raises(ModelError, match=r"of shard 0000: the judge siglip, .* gives no finite score.*dtype"):
         score_shard(judged, storage, SHARD, ClipScorer(judged.scoring.clip, "cpu"), judges={"siglip": lost})
     assert storage.files(judge_table(judged, "siglip", SHARD)) == []
 
