@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from synthvlm_dagster.errors import ImageError, ModelError, StorageError
+from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.images.table import encode_image, images_table
 from synthvlm_dagster.recipe import Recipe, Scoring
 from synthvlm_dagster.scores.clip import ClipScorer, ClipScores
@@ -17,7 +18,7 @@ from synthvlm_dagster.scores.naming import scorer_name, scores_table
 from synthvlm_dagster.scores.shard import SCORES_SCHEMA, missing_scores, read_scores, score_shard
 from synthvlm_dagster.scores.ssim import resize_ssim
 from synthvlm_dagster.storage import Storage
-from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, draw, plan
+from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, draw, plan, store_images
 
 SHARDS = ["0000", "0001"]
 
@@ -155,20 +156,29 @@ def test_an_image_scored_by_two_runs_is_read_once(recipe: Recipe, storage: Stora
     assert shard_scores(recipe, storage, "0000").height == 10
 
 
-def test_a_truncated_image_is_named_with_its_file(recipe: Recipe, storage: Storage) -> None:
+@pytest.mark.parametrize(("kept", "words"), [(100, "cannot be decoded"), (0, "has no bytes")])
+def test_an_image_cut_short_is_named_with_its_file(recipe: Recipe, storage: Storage, kept: int, words: str) -> None:
     planned = add_pictures(recipe, storage, "0000", slice(0, 4))
     score_shard(recipe, storage, "0000", CountingScorer(recipe))
     bad = add_pictures(recipe, storage, "0001", slice(0, 1))
     [file] = storage.files(images_table(recipe, "0001"))
     rows = storage.scan_files([file]).collect()
     image = rows["image"].item()
-    rows = rows.with_columns(pl.Series("image", [image | {"bytes": image["bytes"][:100]}], dtype=rows.schema["image"]))
+    rows = rows.with_columns(pl.Series("image", [image | {"bytes": image["bytes"][:kept]}], dtype=rows.schema["image"]))
     storage.write_chunk(images_table(recipe, "0001"), file.rpartition("/")[2], rows)
-    with pytest.raises(ImageError, match=r"cannot be decoded.*delete it and materialize") as caught:
+    with pytest.raises(ImageError, match=rf"{words}.*delete it and materialize") as caught:
         score_shard(recipe, storage, "0001", CountingScorer(recipe))
     assert storage.url(file) in str(caught.value)
     assert bad["image_id"].item() in str(caught.value)
     assert shard_scores(recipe, storage, "0000").height == planned.height
+
+
+def test_an_image_smaller_than_the_window_is_named(recipe: Recipe, storage: Storage) -> None:
+    planned = read_plan(storage, "0000").head(1)
+    small = [encode_image(Image.new("RGB", (6, 40)), recipe.generation)]
+    store_images(recipe, storage, "0000", planned, small)
+    with pytest.raises(ImageError, match=f"image {planned['image_id'].item()} of shard 0000: .*7×7.*6×40"):
+        score_shard(recipe, storage, "0000", CountingScorer(recipe))
 
 
 def test_an_image_smaller_than_the_reduced_size_is_named(recipe: Recipe, storage: Storage) -> None:
