@@ -22,9 +22,9 @@ Seconds of images/s are wall-clock time after loading and a first batch. Parts a
 for: of the one-at-a-time loops in the measured run, of this package in one batch drawn part by part beforehand, because
 in the run itself they overlap. A UNet evaluation is one image's prediction at one step; guidance makes two of a step.
 Each round measures all loops, every second round in reverse order; figures are medians over rounds. The device's idle
-time is the share of a shard's time in which it neither computes nor copies; it is measured once, in one more shard of as
-many images (of the one-at-a-time loops: in four images more) under torch's profiler, which slows the host a little. On
-a CPU it is the share in which torch computes nothing.
+time is the share of a shard's time in which it neither computes nor copies. It is measured once, in one more shard of
+as many images (of the one-at-a-time loops: in four images more) under torch's profiler, which slows the host a little.
+On a CPU it is the share in which torch computes nothing.
 """
 
 from __future__ import annotations
@@ -221,9 +221,7 @@ def measure_one_at_a_time(
     )
 
 
-def measure_package(
-    setting: Setting, preset: str, texts: Sequence[str], folder: Path, profiled: bool
-) -> Measurement:
+def measure_package(setting: Setting, preset: str, texts: Sequence[str], folder: Path, profiled: bool) -> Measurement:
     """One shard through `generate_shard`, after a first batch that is a shard of its own.
 
     Args:

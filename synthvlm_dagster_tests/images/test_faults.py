@@ -144,7 +144,8 @@ def test_kill_9_costs_no_more_unet_calls_than_the_lost_images(
         wait_for_chunks(recipe, storage, 1)
         kill(process)
     lost = planned_images(recipe, storage, SHARD).missing.height
-    assert lost == 6
+    # Killed in its third batch; the second may have been decoded before the third began, and so be written.
+    assert lost in (4, 6)
 
     generator = DiffusersGenerator(recipe.generation)
     generator.load()

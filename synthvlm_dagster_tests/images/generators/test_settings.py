@@ -207,7 +207,7 @@ def test_the_preset_lightning_draws_as_its_model_card_says(tiny_model: Callable[
     for key, weight in load_file(folder / name).items():
         module, matrix, _ = key.removeprefix("unet.").rsplit(".", 2)
         module = f"lora_unet_{module.replace('.', '_')}"
-        weights[f"{module}.{ {'lora_A': 'lora_down', 'lora_B': 'lora_up'}[matrix]}.weight"] = weight
+        weights[f"{module}.{ {'lora_A': 'lora_down', 'lora_B': 'lora_up'}[matrix] }.weight"] = weight
         weights[f"{module}.alpha"] = torch.tensor(1.0)
     save_file(weights, folder / name)
 
