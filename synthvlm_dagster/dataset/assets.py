@@ -10,9 +10,10 @@ from synthvlm_dagster.dataset.exports.llava import FOLDER as LLAVA_FOLDER
 from synthvlm_dagster.dataset.exports.llava import write_llava
 from synthvlm_dagster.dataset.exports.webdataset import FOLDER as WEBDATASET_FOLDER
 from synthvlm_dagster.dataset.exports.webdataset import write_webdataset
+from synthvlm_dagster.dataset.merit import weighted_score
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.report.page import preview, write_report
-from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, best_attempts, select_pairs, weighted_score
+from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, best_attempts, select_pairs
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.metadata import table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe

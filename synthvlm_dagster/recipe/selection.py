@@ -12,7 +12,7 @@ from synthvlm_dagster.recipe.section import Section
 class Selection(Section):
     """Which pairs are kept: the best attempt of each caption, then the best overall (SynthVLM §3.3)."""
 
-    strategy: Literal["paper", "clip-only", "ssim-only", "random"] = Field(
+    strategy: Literal["paper", "zscore", "clip-only", "ssim-only", "random"] = Field(
         "paper", description="`paper`: CLIPScore + ssim_weight · SSIM; the others are the paper's ablations."
     )
     ssim_weight: float = Field(0.5, ge=0, description="λ of the weighted score; 0.5 gives the paper's 0.79.")

@@ -1,6 +1,7 @@
 """The selection, against a naive rewrite in plain Python, and the pools it must refuse."""
 
 import hashlib
+import statistics
 from typing import Any
 
 import polars as pl
@@ -12,7 +13,7 @@ from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, select_pairs, s
 from synthvlm_dagster.errors import SelectionError
 from synthvlm_dagster.recipe import Selection
 
-STRATEGIES = ["paper", "clip-only", "ssim-only", "random"]
+STRATEGIES = ["paper", "zscore", "clip-only", "ssim-only", "random"]
 
 
 def pool(rows: list[tuple[int, int, float, float]]) -> pl.DataFrame:
@@ -48,8 +49,14 @@ def naive_selection(scores: pl.DataFrame, selection: Selection, seed: int) -> li
             return row["clip_score"]
         if selection.strategy == "ssim-only":
             return row["ssim"]
+        if selection.strategy == "zscore":
+            return sum(
+                weight / deviation[name] * row[name] if deviation[name] else 0.0
+                for name, weight in (("clip_score", 1), ("ssim", selection.ssim_weight))
+            )
         return row["clip_score"] + selection.ssim_weight * row["ssim"]
 
+    deviation = {name: statistics.pstdev(scores[name]) for name in ("clip_score", "ssim")}
     best: dict[str, dict[str, Any]] = {}
     ordered = sorted(scores.to_dicts(), key=lambda row: (-merit(row), row["image_id"]))
     for row in ordered:

@@ -1,0 +1,101 @@
+"""What attempts and captions are compared by: one number per image, for each strategy of the recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from fractions import Fraction
+from typing import NamedTuple
+
+import polars as pl
+
+from synthvlm_dagster.recipe import Selection
+
+_STANDARDISED = ("clip_score", "ssim")
+_FIXED_POINT = 2**60
+
+
+class Weights(NamedTuple):
+    """What the two terms of a score are multiplied by."""
+
+    clip_score: float
+    ssim: float
+
+
+def weighted_score(ssim_weight: float) -> pl.Expr:
+    """CLIPScore + λ·SSIM, the paper's score of a pair, from the columns `clip_score` and `ssim` (Float64)."""
+    return (pl.col("clip_score") + ssim_weight * pl.col("ssim")).alias("weighted_score")
+
+
+def term_weights(scores: pl.LazyFrame, selection: Selection, ssim_weight: float) -> Weights:
+    """The weights of CLIPScore and SSIM at a given λ: (1, λ), or for `zscore` (1/σ_CLIP, λ/σ_SSIM).
+
+    The means that standardisation also subtracts are the same for every image and change no order. A term that is the
+    same for all images (σ = 0) has the weight 0. σ is over all scored images, and does not depend on their order.
+
+    Args:
+        scores: one row per measured image, with clip_score and ssim (finite numbers); read once for `zscore` alone.
+        selection: its strategy counts.
+        ssim_weight: λ.
+    """
+    if selection.strategy != "zscore":
+        return Weights(1.0, ssim_weight)
+    clip, ssim = standard_deviations(scores)
+    return Weights(1 / clip if clip else 0.0, ssim_weight / ssim if ssim else 0.0)
+
+
+def standard_deviations(scores: pl.LazyFrame) -> tuple[float, float]:
+    """Standard deviations (of the population) of clip_score and ssim, to the last bit whatever the order of the rows.
+
+    Sums of floats depend on their order, which threads decide; these are sums of integers in units of 2⁻⁶⁰.
+    """
+
+    def exact_sum(values: pl.Expr) -> pl.Expr:
+        return (values * _FIXED_POINT).cast(pl.Int128).sum()
+
+    sums = scores.select(
+        pl.len().alias("rows"),
+        *(exact_sum(pl.col(name)).alias(name) for name in _STANDARDISED),
+        *(exact_sum(pl.col(name) ** 2).alias(f"{name} squared") for name in _STANDARDISED),
+    ).collect(engine="streaming")
+    rows = sums["rows"].item()
+    deviations = []
+    for name in _STANDARDISED:
+        mean, mean_of_squares = (
+            Fraction(sums[column].item(), _FIXED_POINT * rows) for column in (name, f"{name} squared")
+        )
+        deviations.append(math.sqrt(max(float(mean_of_squares - mean**2), 0.0)))
+    return deviations[0], deviations[1]
+
+
+def merit(scores: pl.LazyFrame, selection: Selection, seed: int = 0) -> pl.Expr:
+    """The number that attempts and captions are compared by; more is better.
+
+    `paper`: CLIPScore + λ·SSIM; `zscore`: the same of both terms standardised over the scored images;
+    `clip-only`: CLIPScore; `ssim-only`: SSIM; `random`: a hash of seed and image_id (UInt64).
+
+    Args:
+        scores: one row per measured image, with image_id, clip_score and ssim; read for `zscore` alone.
+        selection: strategy and λ.
+        seed: of the `random` strategy.
+    """
+    match selection.strategy:
+        case "paper":
+            number = weighted_score(selection.ssim_weight)
+        case "zscore":
+            weights = term_weights(scores, selection, selection.ssim_weight)
+            number = weights.clip_score * pl.col("clip_score") + weights.ssim * pl.col("ssim")
+        case "clip-only":
+            number = pl.col("clip_score")
+        case "ssim-only":
+            number = pl.col("ssim")
+        case "random":
+            return pl.col("image_id").map_batches(lambda ids: _hashes(ids, seed), return_dtype=pl.UInt64)
+    # -0.0 and 0.0 are equal, but sort and join apart; adding 0.0 makes them one.
+    return number + 0.0
+
+
+def _hashes(image_ids: pl.Series, seed: int) -> pl.Series:
+    key = seed.to_bytes(8, "big")
+    digests = (hashlib.blake2b(image_id.encode(), digest_size=8, key=key).digest() for image_id in image_ids)
+    return pl.Series([int.from_bytes(digest, "big") for digest in digests], dtype=pl.UInt64)
