@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_UP, Decimal
 import polars as pl
 
 from synthvlm_dagster.dataset.merit import merit, weighted_score
-from synthvlm_dagster.dataset.pool import checked_number_of_captions
+from synthvlm_dagster.dataset.pool import MERIT, best_merits
 from synthvlm_dagster.errors import SelectionError
 from synthvlm_dagster.recipe import Selection
 
@@ -22,8 +22,6 @@ SELECTED_COLUMNS = {
     "weighted_score": "clip_score + ssim_weight · ssim.",
     "rank": "Place in the selection, from 1 for the best.",
 }
-
-_MERIT = "_merit"
 
 
 def select_pairs(scores: pl.LazyFrame, selection: Selection, seed: int = 0) -> pl.LazyFrame:
@@ -48,18 +46,18 @@ def select_pairs(scores: pl.LazyFrame, selection: Selection, seed: int = 0) -> p
         SelectionError: there are no rows; a score is missing, NaN or infinite; an image_id stands twice; or count is
             larger than the number of captions.
     """
-    captions = checked_number_of_captions(scores)
-    count = selected_count(selection, captions)
-    merits = scores.select("image_id", "caption_id", merit(scores, selection, seed).alias(_MERIT))
-    winners = _best_attempts(merits)
-    kept = winners.top_k(count, by=[_MERIT, "image_id"], reverse=[False, True])
-    ranking = kept.sort(_MERIT, "image_id", descending=[True, False]).select(
-        "image_id", pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("rank")
-    )
+    merits = merit(scores, selection, seed)
+    best = best_merits(scores, merits)[MERIT]
+    count = selected_count(selection, len(best))
+    # All winners reach the merit of the last one, and nothing but their rows, and those of its equals, is read again.
+    bar = best.top_k(count).min()
     return (
-        scores.join(ranking, on="image_id", how="inner", maintain_order="none")
-        .with_columns(weighted_score(selection.ssim_weight))
-        .sort("rank")
+        scores.filter(merits >= bar)
+        .with_columns(merits.alias(MERIT))
+        .sort(MERIT, "image_id", descending=[True, False])
+        .unique("caption_id", keep="first", maintain_order=True)
+        .head(count)
+        .with_columns(weighted_score(selection.ssim_weight), rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64))
         .select(*SELECTED_COLUMNS)
     )
 
@@ -69,7 +67,7 @@ def best_attempts(scores: pl.LazyFrame, selection: Selection, seed: int = 0) -> 
 
     Args and order of merit as in `select_pairs`; the rows come in no particular order.
     """
-    merits = scores.select("image_id", "caption_id", merit(scores, selection, seed).alias(_MERIT))
+    merits = scores.select("image_id", "caption_id", merit(scores, selection, seed).alias(MERIT))
     return scores.join(_best_attempts(merits), on="image_id", how="semi")
 
 
@@ -92,9 +90,9 @@ def selected_count(selection: Selection, captions: int) -> int:
 
 
 def _best_attempts(merits: pl.LazyFrame) -> pl.LazyFrame:
-    best = merits.group_by("caption_id").agg(pl.col(_MERIT).max())
+    best = merits.group_by("caption_id").agg(pl.col(MERIT).max())
     return (
-        merits.join(best, on=["caption_id", _MERIT], how="semi")
-        .group_by("caption_id", _MERIT)
+        merits.join(best, on=["caption_id", MERIT], how="semi")
+        .group_by("caption_id", MERIT)
         .agg(pl.col("image_id").min())
     )
