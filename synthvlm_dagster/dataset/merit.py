@@ -71,7 +71,7 @@ def standard_deviations(scores: pl.LazyFrame) -> tuple[float, float]:
 def merit(scores: pl.LazyFrame, selection: Selection, seed: int = 0) -> pl.Expr:
     """The number that attempts and captions are compared by; more is better.
 
-    `paper`: CLIPScore + λ·SSIM; `zscore`: the same of both terms standardised over the scored images;
+    `paper` and `audited`: CLIPScore + λ·SSIM; `zscore`: the same of both terms standardised over the scored images;
     `clip-only`: CLIPScore; `ssim-only`: SSIM; `random`: a hash of seed and image_id (UInt64).
 
     Args:
@@ -80,7 +80,7 @@ def merit(scores: pl.LazyFrame, selection: Selection, seed: int = 0) -> pl.Expr:
         seed: of the `random` strategy.
     """
     match selection.strategy:
-        case "paper":
+        case "paper" | "audited":
             number = weighted_score(selection.ssim_weight)
         case "zscore":
             weights = term_weights(scores, selection, selection.ssim_weight)

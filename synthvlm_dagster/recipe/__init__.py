@@ -35,13 +35,14 @@ from synthvlm_dagster.recipe.loading import (
 )
 from synthvlm_dagster.recipe.model import Recipe
 from synthvlm_dagster.recipe.scoring import ClipScoring, Scoring
-from synthvlm_dagster.recipe.selection import Selection
+from synthvlm_dagster.recipe.selection import Audit, Disagreement, NearDuplicates, Quotas, Selection
 from synthvlm_dagster.recipe.sources import CaptionSource, SourceColumns
 
 __all__ = [
     "RECIPES_FOLDER",
     "RECIPE_VARIABLE",
     "Attempts",
+    "Audit",
     "Bounds",
     "CaptionSource",
     "CausalLm",
@@ -49,6 +50,7 @@ __all__ = [
     "ContentCredentials",
     "Curation",
     "CurationRules",
+    "Disagreement",
     "Duplicates",
     "Generation",
     "ImageTextMatching",
@@ -58,8 +60,10 @@ __all__ = [
     "KenLm",
     "Language",
     "Lora",
+    "NearDuplicates",
     "Perplexity",
     "Quantization",
+    "Quotas",
     "Recipe",
     "Refiner",
     "Scheduler",

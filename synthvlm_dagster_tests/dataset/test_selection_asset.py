@@ -106,7 +106,7 @@ def test_captions_with_markup_stay_text(recipe: Recipe, storage: Storage) -> Non
 def test_refuses_while_images_have_no_score(recipe: Recipe, storage: Storage) -> None:
     captions = captions_in_shards(12, SHARDS) | {"f" * 16: ("one more", "0001")}
     plan(storage, captions, attempts=3)
-    with pytest.raises(IncompleteShardsError, match=r"3 planned images have no score \(shard 0001: 3 of 21\)"):
+    with pytest.raises(IncompleteShardsError, match=r"3 of 39 planned images have no score \(shard 0001: 3 of 21\)"):
         complete_scores(recipe, storage)
     result = materialize(recipe, storage, raise_on_error=False)
     assert not result.success
@@ -116,7 +116,9 @@ def test_refuses_while_images_have_no_score(recipe: Recipe, storage: Storage) ->
 def test_names_every_incomplete_shard(recipe: Recipe, storage: Storage) -> None:
     captions = {f"{number + 100:016x}": ("another", f"{number % 30:04d}") for number in range(60)}
     plan(storage, captions, attempts=1)
-    with pytest.raises(IncompleteShardsError, match=r"60 planned .*0019: 2 of 2, and 10 shards more\). Materialize"):
+    with pytest.raises(
+        IncompleteShardsError, match=r"60 of 60 planned .*0019: 2 of 2, and 10 shards more\). Materialize"
+    ):
         complete_scores(recipe, storage)
 
 
