@@ -95,6 +95,19 @@ def merit(scores: pl.LazyFrame, selection: Selection, seed: int = 0) -> pl.Expr:
     return number + 0.0
 
 
+def describe_merit(selection: Selection) -> str:
+    """What images are compared by, in words, such as `CLIPScore + 0.5 · SSIM`."""
+    paper = f"CLIPScore + {selection.ssim_weight:g} · SSIM"
+    return {
+        "paper": paper,
+        "audited": f"{paper}, less what the audit set aside",
+        "zscore": f"{paper}, both standardised over the scored images",
+        "clip-only": "CLIPScore",
+        "ssim-only": "SSIM",
+        "random": "nothing: a seeded random choice",
+    }[selection.strategy]
+
+
 def _hashes(image_ids: pl.Series, seed: int) -> pl.Series:
     key = seed.to_bytes(8, "big")
     digests = (hashlib.blake2b(image_id.encode(), digest_size=8, key=key).digest() for image_id in image_ids)
