@@ -34,13 +34,24 @@ from synthvlm_dagster.recipe.loading import (
     parse_recipe,
 )
 from synthvlm_dagster.recipe.model import Recipe
-from synthvlm_dagster.recipe.scoring import ClipScoring, Scoring
+from synthvlm_dagster.recipe.scoring import (
+    AestheticJudge,
+    ClipScoring,
+    ImageClassifier,
+    Judges,
+    SafetyJudge,
+    Scoring,
+    SiglipJudge,
+    SsimScoring,
+    VqaJudge,
+)
 from synthvlm_dagster.recipe.selection import Audit, Disagreement, NearDuplicates, Quotas, Selection
 from synthvlm_dagster.recipe.sources import CaptionSource, SourceColumns
 
 __all__ = [
     "RECIPES_FOLDER",
     "RECIPE_VARIABLE",
+    "AestheticJudge",
     "Attempts",
     "Audit",
     "Bounds",
@@ -53,9 +64,11 @@ __all__ = [
     "Disagreement",
     "Duplicates",
     "Generation",
+    "ImageClassifier",
     "ImageTextMatching",
     "ImageTextSimilarity",
     "Judge",
+    "Judges",
     "KeepTop",
     "KenLm",
     "Language",
@@ -66,11 +79,15 @@ __all__ = [
     "Quotas",
     "Recipe",
     "Refiner",
+    "SafetyJudge",
     "Scheduler",
     "Scoring",
     "Selection",
+    "SiglipJudge",
     "SourceColumns",
+    "SsimScoring",
     "Vae",
+    "VqaJudge",
     "active_recipe",
     "active_recipe_path",
     "load_recipe",
