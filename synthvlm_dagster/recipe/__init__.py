@@ -45,7 +45,7 @@ from synthvlm_dagster.recipe.scoring import (
     SsimScoring,
     VqaJudge,
 )
-from synthvlm_dagster.recipe.selection import Selection
+from synthvlm_dagster.recipe.selection import Audit, Disagreement, NearDuplicates, Quotas, Selection
 from synthvlm_dagster.recipe.sources import CaptionSource, SourceColumns
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "RECIPE_VARIABLE",
     "AestheticJudge",
     "Attempts",
+    "Audit",
     "Bounds",
     "CaptionSource",
     "CausalLm",
@@ -60,6 +61,7 @@ __all__ = [
     "ContentCredentials",
     "Curation",
     "CurationRules",
+    "Disagreement",
     "Duplicates",
     "Generation",
     "ImageClassifier",
@@ -71,8 +73,10 @@ __all__ = [
     "KenLm",
     "Language",
     "Lora",
+    "NearDuplicates",
     "Perplexity",
     "Quantization",
+    "Quotas",
     "Recipe",
     "Refiner",
     "SafetyJudge",
