@@ -120,6 +120,7 @@ def test_scoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert all(row["difference"] < 1e-12 for row in measured["ssim"])
     [clip] = measured["clip"]
     assert clip["difference"] < 1e-5
+    assert clip["mean_score"] > 0.3
     assert set(clip["images_per_second"]) == {"official", "one by one", "package"}
 
 
