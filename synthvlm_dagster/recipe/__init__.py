@@ -34,6 +34,7 @@ from synthvlm_dagster.recipe.loading import (
     parse_recipe,
 )
 from synthvlm_dagster.recipe.model import Recipe
+from synthvlm_dagster.recipe.report import ComparisonDataset, ReportPage
 from synthvlm_dagster.recipe.scoring import ClipScoring, Scoring
 from synthvlm_dagster.recipe.selection import Selection
 from synthvlm_dagster.recipe.sources import CaptionSource, SourceColumns
@@ -46,6 +47,7 @@ __all__ = [
     "CaptionSource",
     "CausalLm",
     "ClipScoring",
+    "ComparisonDataset",
     "ContentCredentials",
     "Curation",
     "CurationRules",
@@ -61,6 +63,7 @@ __all__ = [
     "Perplexity",
     "Quantization",
     "Recipe",
+    "ReportPage",
     "Refiner",
     "Scheduler",
     "Scoring",
