@@ -35,13 +35,24 @@ from synthvlm_dagster.recipe.loading import (
 )
 from synthvlm_dagster.recipe.model import Recipe
 from synthvlm_dagster.recipe.report import ComparisonDataset, ReportPage
-from synthvlm_dagster.recipe.scoring import ClipScoring, Scoring
+from synthvlm_dagster.recipe.scoring import (
+    AestheticJudge,
+    ClipScoring,
+    ImageClassifier,
+    Judges,
+    SafetyJudge,
+    Scoring,
+    SiglipJudge,
+    SsimScoring,
+    VqaJudge,
+)
 from synthvlm_dagster.recipe.selection import Selection
 from synthvlm_dagster.recipe.sources import CaptionSource, SourceColumns
 
 __all__ = [
     "RECIPES_FOLDER",
     "RECIPE_VARIABLE",
+    "AestheticJudge",
     "Attempts",
     "Bounds",
     "CaptionSource",
@@ -53,9 +64,11 @@ __all__ = [
     "CurationRules",
     "Duplicates",
     "Generation",
+    "ImageClassifier",
     "ImageTextMatching",
     "ImageTextSimilarity",
     "Judge",
+    "Judges",
     "KeepTop",
     "KenLm",
     "Language",
@@ -65,11 +78,15 @@ __all__ = [
     "Recipe",
     "ReportPage",
     "Refiner",
+    "SafetyJudge",
     "Scheduler",
     "Scoring",
     "Selection",
+    "SiglipJudge",
     "SourceColumns",
+    "SsimScoring",
     "Vae",
+    "VqaJudge",
     "active_recipe",
     "active_recipe_path",
     "load_recipe",
