@@ -4,6 +4,7 @@ import importlib
 import json
 import runpy
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -95,3 +96,13 @@ def test_the_tokenizer_of_random_weights_is_that_of_clip(random_sdxl: ModuleType
     text = "A photo of 3 naïve cats, sitting in 北京"
     tokens = random_sdxl.clip_tokenizer(pad_token="!")(text, padding="max_length").input_ids
     assert tokens == open_clip.tokenize(text)[0].tolist()
+
+
+def test_selection_gives_the_rows_that_other_engines_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engines = ["synthvlm_dagster", *(name for name in ("duckdb", "pandas") if find_spec(name))]
+    settings = ["--rows", "20000", "--repeats", "1", "--folder", str(tmp_path), "--engines", *engines]
+    monkeypatch.setattr("sys.argv", ["selection.py", *settings])
+    runpy.run_path(str(BENCHMARKS / "selection.py"), run_name="__main__")
+    assert capsys.readouterr().out.count("the same 200 rows as synthvlm_dagster") == len(engines) - 1

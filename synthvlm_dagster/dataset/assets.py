@@ -5,19 +5,19 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from synthvlm_dagster.dataset.coverage import complete_scores
+from synthvlm_dagster.dataset.coverage import complete_scores, score_coverage
 from synthvlm_dagster.dataset.exports.llava import FOLDER as LLAVA_FOLDER
 from synthvlm_dagster.dataset.exports.llava import write_llava
 from synthvlm_dagster.dataset.exports.webdataset import FOLDER as WEBDATASET_FOLDER
 from synthvlm_dagster.dataset.exports.webdataset import write_webdataset
 from synthvlm_dagster.dataset.merit import weighted_score
-from synthvlm_dagster.dataset.pairs import SELECTED
+from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
 from synthvlm_dagster.dataset.references import SUMMARY as REFERENCES
 from synthvlm_dagster.dataset.references import SUMMARY_COLUMNS as REFERENCES_COLUMNS
 from synthvlm_dagster.dataset.references import measure_references
 from synthvlm_dagster.dataset.report.cost import GENERATION, SCORING
 from synthvlm_dagster.dataset.report.page import preview, write_report
-from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, best_attempts, select_pairs
+from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, best_attempts, select_with_reasons
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.assets import generated_images
 from synthvlm_dagster.images.naming import generator_name
@@ -25,7 +25,7 @@ from synthvlm_dagster.metadata import table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.scores.assets import image_scores
 from synthvlm_dagster.scores.histogram import text_histogram
-from synthvlm_dagster.scores.naming import scorer_name
+from synthvlm_dagster.scores.naming import scorer_name, scoring_version
 from synthvlm_dagster.shards import recorded_work
 from synthvlm_dagster.storage import Storage
 
@@ -43,10 +43,14 @@ _PAIRS_SHOWN = 8
 def selected_pairs(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> dg.MaterializeResult:
     """The pairs that are kept: the best attempt of each caption, then the best overall (SynthVLM §3.3).
 
-    One row is one selected image with its caption, scores and rank.
+    One row is one selected image with its caption, scores and rank. What an audit sets aside stands with its reason in
+    `dataset/set_aside`.
     """
     scores = complete_scores(recipe, storage)
-    storage.write_table(SELECTED, select_pairs(scores, recipe.selection, recipe.seed))
+    coverage = score_coverage(recipe, storage)
+    chosen = select_with_reasons(scores, recipe.selection, recipe.seed)
+    storage.write_table(SET_ASIDE, chosen.set_aside)
+    storage.write_table(SELECTED, chosen.pairs)
     selected = storage.scan(SELECTED).collect()
     groups = {
         "generated": scores,
@@ -66,6 +70,9 @@ def selected_pairs(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[S
                 descriptions=SELECTED_COLUMNS,
             ),
             "strategy": recipe.selection.strategy,
+            **_set_aside(recipe, storage),
+            "images_without_score": coverage.lacking,
+            "share_without_score": round(coverage.missing_share, 6),
             **{f"images_{name}": frame.height for name, frame in measures.items()},
             **_means(measures),
             **_histograms(measures),
@@ -136,7 +143,8 @@ if active_recipe().comparisons:
         group_name="dataset",
         kinds={"pytorch", "parquet"},
         owners=["team:data"],
-        code_version=f"1-{fingerprint(*active_recipe().comparisons, active_recipe().scoring.clip, active_recipe().seed)}",
+        code_version="1-"
+        + fingerprint(*active_recipe().comparisons, scoring_version(active_recipe()), active_recipe().seed),
     )
     def reference_scores(
         context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
@@ -147,7 +155,6 @@ if active_recipe().comparisons:
         before is not measured again.
         """
         summary = measure_references(recipe, storage, on_progress=context.log.info)
-        shown = summary.select("name", "pairs", "unreadable", "clip_score", "ssim", "weighted_score", "problem")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(storage.version(REFERENCES)),
             metadata={
@@ -158,12 +165,7 @@ if active_recipe().comparisons:
                     schema=summary.schema,
                     descriptions=REFERENCES_COLUMNS,
                 ),
-                "datasets": dg.MetadataValue.table(
-                    [dg.TableRecord(row) for row in shown.with_columns(pl.col(pl.Float64).round(4)).to_dicts()],
-                    schema=dg.TableSchema(
-                        [dg.TableColumn(name, str(dtype), REFERENCES_COLUMNS[name]) for name, dtype in shown.schema.items()]
-                    ),
-                ),
+                "datasets": dg.MetadataValue.table([dg.TableRecord(row) for row in summary.to_dicts()]),
             },
         )
 
@@ -197,6 +199,16 @@ def quality_report(
             "preview": dg.MetadataValue.md(preview(recipe, storage, report.facts)),
         },
     )
+
+
+def _set_aside(recipe: Recipe, storage: Storage) -> dict[str, int]:
+    """How many images each part of the audit set aside; nothing for other strategies and parts that are off."""
+    if recipe.selection.strategy != "audited":
+        return {}
+    counts = dict(storage.scan(SET_ASIDE).group_by("reason").len().collect().iter_rows())
+    audit = recipe.selection.audit
+    parts = {"disagreement": audit.disagreement, "near_duplicate": audit.near_duplicates, "quota": audit.quotas}
+    return {f"set_aside_by_{reason}": counts.get(reason, 0) for reason, part in parts.items() if part}
 
 
 def _means(measures: dict[str, pl.DataFrame]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from synthvlm_dagster.dataset.merit import term_weights
-from synthvlm_dagster.dataset.pool import checked_number_of_captions, require_columns
+from synthvlm_dagster.dataset.pool import best_merits, require_columns
 from synthvlm_dagster.dataset.selection import selected_count
 from synthvlm_dagster.errors import SelectionError
 from synthvlm_dagster.recipe import Selection
@@ -44,7 +44,7 @@ def lambda_sweep(
     if any(not 0 <= weight < float("inf") for weight in weights):
         raise SelectionError(f"the weights of SSIM must be finite numbers of at least 0, not {list(weights)}")
     require_columns(scores, judges)
-    count = selected_count(selection, checked_number_of_captions(scores))
+    count = selected_count(selection, best_merits(scores, pl.col("clip_score")).height)
     pool = scores.select("image_id", "caption_id", "clip_score", "ssim", *judges).sort("image_id").collect()
     measures = {name: pool[name].cast(pl.Float64) for name in ("clip_score", "ssim", *judges)}
     clip, ssim = (measures[name].to_numpy() for name in ("clip_score", "ssim"))

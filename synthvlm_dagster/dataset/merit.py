@@ -71,7 +71,7 @@ def standard_deviations(scores: pl.LazyFrame) -> tuple[float, float]:
 def merit(scores: pl.LazyFrame, selection: Selection, seed: int = 0) -> pl.Expr:
     """The number that attempts and captions are compared by; more is better.
 
-    `paper`: CLIPScore + λ·SSIM; `zscore`: the same of both terms standardised over the scored images;
+    `paper` and `audited`: CLIPScore + λ·SSIM; `zscore`: the same of both terms standardised over the scored images;
     `clip-only`: CLIPScore; `ssim-only`: SSIM; `random`: a hash of seed and image_id (UInt64).
 
     Args:
@@ -80,7 +80,7 @@ def merit(scores: pl.LazyFrame, selection: Selection, seed: int = 0) -> pl.Expr:
         seed: of the `random` strategy.
     """
     match selection.strategy:
-        case "paper":
+        case "paper" | "audited":
             number = weighted_score(selection.ssim_weight)
         case "zscore":
             weights = term_weights(scores, selection, selection.ssim_weight)
@@ -93,6 +93,19 @@ def merit(scores: pl.LazyFrame, selection: Selection, seed: int = 0) -> pl.Expr:
             return pl.col("image_id").map_batches(lambda ids: _hashes(ids, seed), return_dtype=pl.UInt64)
     # -0.0 and 0.0 are equal, but sort and join apart; adding 0.0 makes them one.
     return number + 0.0
+
+
+def describe_merit(selection: Selection) -> str:
+    """What images are compared by, in words, such as `CLIPScore + 0.5 · SSIM`."""
+    paper = f"CLIPScore + {selection.ssim_weight:g} · SSIM"
+    return {
+        "paper": paper,
+        "audited": f"{paper}, less what the audit set aside",
+        "zscore": f"{paper}, both standardised over the scored images",
+        "clip-only": "CLIPScore",
+        "ssim-only": "SSIM",
+        "random": "nothing: a seeded random choice",
+    }[selection.strategy]
 
 
 def _hashes(image_ids: pl.Series, seed: int) -> pl.Series:

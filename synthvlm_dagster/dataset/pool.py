@@ -1,4 +1,4 @@
-"""What must hold of the scored images before any are selected."""
+"""The pool of scored images that pairs are selected from, and what must hold of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,40 @@ import polars as pl
 
 from synthvlm_dagster.errors import SelectionError
 
+MERIT = "_merit"
+
 _ALWAYS = ("image_id", "caption_id", "attempt", "shard", "text", "clip_score", "ssim")
+_USABLE = pl.all_horizontal(pl.col("clip_score", "ssim").is_finite().fill_null(False))
+
+
+def best_merits(scores: pl.LazyFrame, merit: pl.Expr) -> pl.DataFrame:
+    """The highest merit among each caption's images, of scores that can be selected from.
+
+    Args:
+        scores: one row per measured image, with image_id, caption_id, attempt, clip_score and ssim. Read once, streamed
+            and by caption alone; once more where something seems to be wrong.
+        merit: what images are compared by.
+
+    Returns:
+        One row per caption, in no particular order: caption_id and `MERIT`.
+
+    Raises:
+        SelectionError: there are no rows; a score is missing, NaN or infinite; or an image_id stands twice.
+    """
+    # One bit for each attempt: a sum of powers of two has as many bits as there are rows only where all of them have a
+    # usable score and are different.
+    bit = pl.lit(2, pl.UInt64).pow(pl.col("attempt").cast(pl.UInt32) % 64)
+    best = (
+        scores.select("caption_id", merit.alias(MERIT), _bit=pl.when(_USABLE).then(bit).otherwise(0))
+        .group_by("caption_id")
+        .agg(pl.col(MERIT).max(), pl.len().alias("_rows"), pl.col("_bit").sum())
+        .collect(engine="streaming")
+    )
+    if best.is_empty():
+        raise SelectionError("there are no scored images to select from. Materialize image_scores first")
+    if best.select((pl.col("_bit").bitwise_count_ones() != pl.col("_rows")).any()).item():
+        _refuse_unusable(scores)
+    return best.select("caption_id", MERIT)
 
 
 def require_columns(scores: pl.LazyFrame, judges: Sequence[str]) -> None:
@@ -27,27 +60,14 @@ def require_columns(scores: pl.LazyFrame, judges: Sequence[str]) -> None:
             )
 
 
-def checked_number_of_captions(scores: pl.LazyFrame) -> int:
-    """How many captions have scored images, of scores that can be selected from; reads them once.
-
-    Args:
-        scores: one row per measured image, with image_id, caption_id, clip_score and ssim.
-
-    Raises:
-        SelectionError: there are no rows; a score is missing, NaN or infinite; or an image_id stands twice.
-    """
-    usable = pl.all_horizontal(pl.col("clip_score", "ssim").is_finite().fill_null(False))
-    facts = scores.select(
-        rows=pl.len(),
-        images=pl.col("image_id").n_unique(),
-        captions=pl.col("caption_id").n_unique(),
-        unusable=(~usable).sum(),
-    ).collect(engine="streaming")
-    rows, images, captions, unusable = facts.row(0)
-    if rows == 0:
-        raise SelectionError("there are no scored images to select from. Materialize image_scores first")
+def _refuse_unusable(scores: pl.LazyFrame) -> None:
+    rows, images, unusable = (
+        scores.select(rows=pl.len(), images=pl.col("image_id").n_unique(), unusable=(~_USABLE).sum())
+        .collect(engine="streaming")
+        .row(0)
+    )
     if unusable:
-        examples = scores.filter(~usable).select("image_id").head(3).collect()["image_id"].to_list()
+        examples = scores.filter(~_USABLE).select("image_id").head(3).collect()["image_id"].to_list()
         raise SelectionError(
             f"{unusable} of {rows} scored images have a clip_score or ssim that is missing, NaN or infinite "
             f"({', '.join(examples)}{', …' if unusable > len(examples) else ''}). Delete their scores and materialize "
@@ -59,4 +79,3 @@ def checked_number_of_captions(scores: pl.LazyFrame) -> int:
             f"{rows - images} of {rows} score rows repeat an image_id ({', '.join(repeated['image_id'])}). "
             "Every image must be scored once; remove the repeated rows"
         )
-    return captions

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,14 +12,13 @@ import polars as pl
 from synthvlm_dagster.captions.measures.original_images import Opened, OriginalImages
 from synthvlm_dagster.captions.readers import read_captions, source_version
 from synthvlm_dagster.dataset.selection import weighted_score
-from synthvlm_dagster.devices import usable_device
 from synthvlm_dagster.errors import CaptionSourceError, ImageError
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.chunks import set_damaged_aside, write_chunk
-from synthvlm_dagster.open_clip_models import OpenClip, load_open_clip
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import ComparisonDataset, Recipe
-from synthvlm_dagster.scores.naming import scorer_name
+from synthvlm_dagster.scores.clip import ClipScorer
+from synthvlm_dagster.scores.naming import reduced_size, scorer_name
 from synthvlm_dagster.storage import Storage
 
 if TYPE_CHECKING:
@@ -49,23 +47,22 @@ SUMMARY_COLUMNS = {
     "clip_score": "Mean cosine of image and prefixed caption, each clipped at 0: in [0, 1].",
     "ssim": "Mean similarity of the images with themselves after the round trip: in [-1, 1].",
     "weighted_score": "clip_score + ssim_weight · ssim.",
-    "problem": "Why the dataset could not be measured, or the commonest reason why images could not; null when all is well.",
+    "problem": "Why the dataset could not be measured, or the commonest reason why images could not; else null.",
     "table": "Where the pairs' scores are in the store.",
 }
 SCORES_SCHEMA = pl.Schema(
     {
-        "image_id": pl.String,
-        "text": pl.String,
-        "image_uri": pl.String,
-        "clip_score": pl.Float64,
-        "ssim": pl.Float64,
+        "image_id": pl.String(),
+        "text": pl.String(),
+        "image_uri": pl.String(),
+        "clip_score": pl.Float64(),
+        "ssim": pl.Float64(),
         "embedding": pl.List(pl.Float32),
-        "problem": pl.String,
+        "problem": pl.String(),
     }
 )
 
 _PAIRS_PER_CHUNK = 256
-_WINDOW = 7
 
 
 def measure_references(
@@ -83,12 +80,12 @@ def measure_references(
         ModelError: the CLIP model cannot be loaded.
         StorageError: the store cannot be written.
     """
-    clip = cache(lambda: _load(recipe))
+    scorer = ClipScorer(recipe.scoring.clip, recipe.scoring.device)
     rows = []
     for dataset in recipe.comparisons:
-        facts = {"name": dataset.name, "scorer": scorer_name(recipe)}
+        facts: dict[str, object] = {"name": dataset.name, "scorer": scorer_name(recipe)}
         try:
-            facts |= _measure_dataset(recipe, storage, dataset, clip, on_progress)
+            facts |= _measure_dataset(recipe, storage, dataset, scorer, on_progress)
         except CaptionSourceError as error:
             on_progress(f"comparison {dataset.name} is left out: {error}")
             facts |= {"pairs": 0, "unreadable": 0, "problem": str(error)}
@@ -140,10 +137,10 @@ def reference_sample(
 def reduced_side(width: int, height: int, recipe: Recipe) -> int:
     """Side of SSIM's small square for an image of another size than the generated ones, in pixels.
 
-    It keeps the ratio of `scoring.ssim.reduced_size` to the generated images' shorter side (336 to 1024 in the paper),
+    It keeps the ratio of the size in effect for the generated images to their shorter side (336 to 1024 in the paper),
     so that as much detail is lost, and scores of small and large images can be compared.
     """
-    ratio = recipe.scoring.ssim.reduced_size / min(recipe.generation.width, recipe.generation.height)
+    ratio = reduced_size(recipe) / min(recipe.generation.width, recipe.generation.height)
     shorter = min(width, height)
     return min(max(1, round(ratio * shorter)), shorter)
 
@@ -152,7 +149,7 @@ def _measure_dataset(
     recipe: Recipe,
     storage: Storage,
     dataset: ComparisonDataset,
-    clip: Callable[[], OpenClip],
+    scorer: ClipScorer,
     on_progress: Callable[[str], None],
 ) -> dict[str, object]:
     table = _table(recipe, dataset)
@@ -161,7 +158,7 @@ def _measure_dataset(
     measured = _stored(storage, table).filter(pl.col("problem").is_null())
     missing = sample.join(measured, on="image_id", how="anti", maintain_order="left")
     if not missing.is_empty():
-        _measure_pairs(recipe, storage, table, missing, clip(), on_progress)
+        _measure_pairs(recipe, storage, table, missing, scorer, on_progress)
     found = _stored(storage, table).join(sample, on="image_id", how="semi")
     good, bad = found.filter(pl.col("problem").is_null()), found.filter(pl.col("problem").is_not_null())
     commonest = bad["problem"].value_counts(sort=True).sort("count", "problem", descending=[True, False])
@@ -185,25 +182,27 @@ def _measure_pairs(
     storage: Storage,
     table: str,
     pairs: pl.DataFrame,
-    clip: OpenClip,
+    scorer: ClipScorer,
     on_progress: Callable[[str], None],
 ) -> None:
     from synthvlm_dagster.scores.ssim import resize_ssim
 
     def prepare(image: np.ndarray) -> tuple[torch.Tensor, float]:
         height, width = image.shape[:2]
-        if min(height, width) < _WINDOW:
-            raise ImageError(f"is too small to be measured: {width}×{height} pixels")
-        similarity = resize_ssim(
-            image, size=reduced_side(width, height, recipe), channels=recipe.scoring.ssim.channels
-        )
-        return clip.prepare(image), similarity
+        size = reduced_side(width, height, recipe)
+        try:
+            similarity = resize_ssim(image, size=size, channels=ssim.channels, window=ssim.window)
+        except ImageError as error:
+            raise ImageError(f"cannot be measured: {error}") from error
+        return scorer.prepare(image), similarity
 
+    ssim = recipe.scoring.ssim
+    scorer.load()
     waiting: list[pl.DataFrame] = []
     done = 0
     with Progress("pairs of a comparison measured", on_progress, pairs.height) as progress:
         for opened in OriginalImages().open_all(pairs, prepare, recipe.scoring.batch_size):
-            waiting.append(_measured(opened, clip, recipe.scoring.clip.prompt_prefix))
+            waiting.append(_measured(opened, scorer))
             done += opened.captions.height
             if done == pairs.height or sum(frame.height for frame in waiting) >= _PAIRS_PER_CHUNK:
                 write_chunk(storage, table, pl.concat(waiting))
@@ -211,9 +210,11 @@ def _measure_pairs(
             progress.report(done)
 
 
-def _measured(opened: Opened[tuple[torch.Tensor, float]], clip: OpenClip, prefix: str) -> pl.DataFrame:
+def _measured(opened: Opened[tuple[torch.Tensor, float]], scorer: ClipScorer) -> pl.DataFrame:
     good: dict[str, int] = {}
-    inputs, similarities, problems = [], [], {}
+    inputs: list[torch.Tensor] = []
+    similarities: list[float] = []
+    problems: dict[str, str] = {}
     for uri, image in opened.images.items():
         if isinstance(image, ImageError):
             problems[uri] = str(image)
@@ -230,15 +231,13 @@ def _measured(opened: Opened[tuple[torch.Tensor, float]], clip: OpenClip, prefix
     if shown.is_empty():
         return failed
     of_pair = [good[uri] for uri in shown["image_uri"]]
-    seen = clip.embed_images(inputs)[of_pair]
-    told = clip.embed_texts([prefix + text for text in shown["text"]])
-    cosines = np.clip((seen * told).sum(axis=1), 0.0, 1.0)
-    finite = np.isfinite(cosines)
+    scores, embeddings = scorer.score([inputs[place] for place in of_pair], shown["text"].to_list())
+    problem_of_score = [None if finite else "gets no finite CLIPScore" for finite in np.isfinite(scores)]
     scored = shown.with_columns(
-        pl.Series("clip_score", cosines, pl.Float64),
+        pl.Series("clip_score", scores, pl.Float64),
         pl.Series("ssim", [similarities[place] for place in of_pair], pl.Float64),
-        pl.Series("embedding", seen.astype(np.float32).tolist(), SCORES_SCHEMA["embedding"]),
-        pl.Series("problem", [None if is_finite else "gets no finite CLIPScore" for is_finite in finite], pl.String),
+        pl.Series("embedding", embeddings.astype(np.float32).tolist(), SCORES_SCHEMA["embedding"]),
+        pl.Series("problem", problem_of_score, pl.String),
     )
     return pl.concat([scored.select(*SCORES_SCHEMA), failed])
 
@@ -261,9 +260,3 @@ def _table(recipe: Recipe, dataset: ComparisonDataset) -> str:
 def _pair_id(text: str, uri: str, seed: int) -> str:
     key = seed.to_bytes(8, "big")
     return hashlib.blake2b(f"{text}\0{uri}".encode(), digest_size=8, key=key).hexdigest()
-
-
-def _load(recipe: Recipe) -> OpenClip:
-    clip = recipe.scoring.clip
-    device = usable_device(recipe.scoring.device, "scoring.device")
-    return load_open_clip(clip.model, clip.pretrained, clip.dtype, device, "scoring.clip")

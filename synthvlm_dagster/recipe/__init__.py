@@ -46,7 +46,7 @@ from synthvlm_dagster.recipe.scoring import (
     SsimScoring,
     VqaJudge,
 )
-from synthvlm_dagster.recipe.selection import Selection
+from synthvlm_dagster.recipe.selection import Audit, Disagreement, NearDuplicates, Quotas, Selection
 from synthvlm_dagster.recipe.sources import CaptionSource, SourceColumns
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "RECIPE_VARIABLE",
     "AestheticJudge",
     "Attempts",
+    "Audit",
     "Bounds",
     "CaptionSource",
     "CausalLm",
@@ -62,6 +63,7 @@ __all__ = [
     "ContentCredentials",
     "Curation",
     "CurationRules",
+    "Disagreement",
     "Duplicates",
     "Generation",
     "ImageClassifier",
@@ -73,11 +75,13 @@ __all__ = [
     "KenLm",
     "Language",
     "Lora",
+    "NearDuplicates",
     "Perplexity",
     "Quantization",
+    "Quotas",
     "Recipe",
-    "ReportPage",
     "Refiner",
+    "ReportPage",
     "SafetyJudge",
     "Scheduler",
     "Scoring",

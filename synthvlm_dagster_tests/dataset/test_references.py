@@ -96,9 +96,7 @@ def test_the_scores_are_those_of_the_recipes_scorer_whatever_the_layout(photos: 
     summary = measure_references(recipe, Storage(recipe.storage))
     pixels = [np.asarray(draw(f"photo {number}", *size)) for number, size in enumerate(SIZES)]
     clip = ClipScorer(recipe.scoring.clip, "cpu").clip_scores(pixels, CAPTIONS)
-    similarities = [
-        resize_ssim(image, size=round(min(image.shape[:2]) * 21 / 64), channels="gray") for image in pixels
-    ]
+    similarities = [resize_ssim(image, size=round(min(image.shape[:2]) * 21 / 64), channels="gray") for image in pixels]
     assert summary["name"].to_list() == ["coco", "llava", "tars"]
     assert summary["pairs"].to_list() == [4, 4, 4]
     assert summary["problem"].null_count() == 3
@@ -124,7 +122,7 @@ def test_a_dataset_without_readable_images_says_what_to_do(photos: Path, recipe_
     recipe = recipe_with(coco(photos, ["a.png", "b.png"]))
     (row,) = measure_references(recipe, Storage(recipe.storage)).to_dicts()
     assert (row["pairs"], row["unreadable"], row["clip_score"], row["weighted_score"]) == (0, 2, None, None)
-    assert row["problem"] == "2 times the image is missing. Correct the comparison's image_root, or its column of images"
+    assert row["problem"].startswith("2 times the image is missing. Correct the comparison's image_root")
 
 
 def test_a_dataset_that_is_not_there_does_not_stop_the_others(photos: Path, recipe_with: MakeRecipe) -> None:
@@ -191,7 +189,7 @@ def test_the_sample_is_seeded_and_does_not_depend_on_the_order_of_the_rows(tmp_p
 def test_captions_without_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "captions.txt").write_text("a red circle\na blue square\n")
     dataset = ComparisonDataset(name="texts", path=str(tmp_path / "captions.txt"))
-    with pytest.raises(CaptionSourceError, match="comparison texts: .*no caption has an image"):
+    with pytest.raises(CaptionSourceError, match=r"comparison texts: .*no caption has an image"):
         reference_sample(dataset, 0)
 
 

@@ -1,4 +1,4 @@
-"""Where the images lie in the space of CLIP, in two dimensions: selected, left out and, as a yardstick, other datasets."""
+"""Where the images lie in the space of CLIP, in two dimensions: selected, left out, and those of other datasets."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 import polars as pl
 from markupsafe import Markup
 
+from synthvlm_dagster.dataset.merit import describe_merit
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.dataset.references import read_summary
 from synthvlm_dagster.dataset.report.browse import Browser, gather_browser
@@ -18,7 +19,7 @@ from synthvlm_dagster.dataset.report.charts import clouds, histogram, line, scat
 from synthvlm_dagster.dataset.report.concepts import Coverage, gather_coverage
 from synthvlm_dagster.dataset.report.cost import GENERATION, SCORING, Cost, cost_per_pair
 from synthvlm_dagster.dataset.report.embedding_map import EmbeddingMap, gather_embedding_map
-from synthvlm_dagster.dataset.report.facts import MEASURES, Facts, gather_facts, scored_pairs
+from synthvlm_dagster.dataset.report.facts import JUDGES, MEASURES, Facts, gather_facts, scored_pairs
 from synthvlm_dagster.dataset.report.gallery import Gallery, gather_galleries
 from synthvlm_dagster.dataset.report.sweep import gather_sweep
 from synthvlm_dagster.images.contact_sheet import contact_sheet
@@ -200,18 +201,12 @@ def _scorer(recipe: Recipe) -> dict[str, str]:
 
 def _selection(recipe: Recipe) -> dict[str, str]:
     selection = recipe.selection
-    formula = {
-        "paper": f"CLIPScore + {selection.ssim_weight:g} · SSIM",
-        "clip-only": "CLIPScore",
-        "ssim-only": "SSIM",
-        "random": "nothing: a seeded random choice",
-    }
     size = (
         f"{selection.count:,} pairs" if selection.count else f"{100 * (selection.share or 0):g}% of the scored captions"
     )
     return {
         "Strategy": selection.strategy,
-        "Compared by": formula[selection.strategy],
+        "Compared by": describe_merit(selection),
         "Kept": f"the best image of each caption, then the best {size}",
     }
 
@@ -237,7 +232,7 @@ def _sweep(recipe: Recipe, sweep: pl.DataFrame | None) -> list[Markup]:
     """One chart per measure over λ; measures of which nothing is known are left out."""
     if sweep is None:
         return []
-    labels = {**MEASURES, "overlap": "Overlap with the selection"}
+    labels = {**MEASURES, **JUDGES, "overlap": "Overlap with the selection"}
     weights = sweep["ssim_weight"].to_list()
     return [
         line(weights, sweep[name].to_list(), "λ", labels.get(name, name), recipe.selection.ssim_weight)

@@ -25,4 +25,4 @@ def gather_sweep(recipe: Recipe, scored: pl.LazyFrame) -> pl.DataFrame | None:
     """
     if recipe.selection.strategy in _WITHOUT_WEIGHT or scored.limit(1).collect().is_empty():
         return None
-    return lambda_sweep(scored, recipe.selection)
+    return lambda_sweep(scored, recipe.selection, judges=recipe.scoring.judges.columns)
