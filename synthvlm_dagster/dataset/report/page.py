@@ -18,6 +18,7 @@ from synthvlm_dagster.dataset.report.browse import Browser, gather_browser
 from synthvlm_dagster.dataset.report.charts import clouds, histogram, line, scatter
 from synthvlm_dagster.dataset.report.concepts import Coverage, gather_coverage
 from synthvlm_dagster.dataset.report.cost import GENERATION, SCORING, Cost, cost_per_pair
+from synthvlm_dagster.dataset.report.embedding_map import SELECTED as CHOSEN
 from synthvlm_dagster.dataset.report.embedding_map import EmbeddingMap, gather_embedding_map
 from synthvlm_dagster.dataset.report.facts import JUDGES, MEASURES, Facts, gather_facts, scored_pairs
 from synthvlm_dagster.dataset.report.gallery import Gallery, gather_galleries
@@ -247,7 +248,8 @@ def _map(embeddings: EmbeddingMap | None) -> Markup | None:
     groups = list(embeddings.sizes)
     dots = [
         (point.x, point.y, f"group-{groups.index(point.group)}", f"{point.group}: {point.caption}")
-        for point in embeddings.points
+        # The selected lie on top: they are what one looks for.
+        for point in sorted(embeddings.points, key=lambda point: point.group == CHOSEN)
     ]
     first, second = (f"{share:.0%}" for share in embeddings.explained)
     return clouds(dots, f"first component ({first} of the variance)", f"second component ({second})")
