@@ -24,6 +24,7 @@ from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.metadata import table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.scores.assets import image_scores
+from synthvlm_dagster.scores.embeddings import read_embeddings
 from synthvlm_dagster.scores.histogram import text_histogram
 from synthvlm_dagster.scores.naming import scorer_name, scoring_version
 from synthvlm_dagster.shards import recorded_work
@@ -48,7 +49,8 @@ def selected_pairs(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[S
     """
     scores = complete_scores(recipe, storage)
     coverage = score_coverage(recipe, storage)
-    chosen = select_with_reasons(scores, recipe.selection, recipe.seed)
+    embeddings = (read_embeddings(recipe, storage, shard) for shard in recipe.shard_keys)
+    chosen = select_with_reasons(scores, recipe.selection, recipe.seed, embeddings)
     storage.write_table(SET_ASIDE, chosen.set_aside)
     storage.write_table(SELECTED, chosen.pairs)
     selected = storage.scan(SELECTED).collect()

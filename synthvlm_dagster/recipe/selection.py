@@ -24,6 +24,8 @@ class Disagreement(Section):
     def _held_out(cls, judge: str) -> str:
         if judge in ("clip_score", "ssim"):
             raise ValueError(f"{judge} is what selection optimises; name a held-out score, such as siglip_score")
+        if judge == "safety_score":
+            raise ValueError("safety_score is high where an image is bad, CLIPScore where it is good; name another")
         return judge
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """What an audit sets aside, part by part, on pools where the right answer is known."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from synthvlm_dagster.dataset.quotas import within_quotas
 from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, SET_ASIDE_COLUMNS, Selected, select_with_reasons
 from synthvlm_dagster.dataset.semantic_duplicates import semantic_duplicates
 from synthvlm_dagster.errors import SelectionError
-from synthvlm_dagster.recipe import Selection
+from synthvlm_dagster.recipe import Recipe, Selection
 from synthvlm_dagster_tests.dataset.test_selection import pool
 
 
@@ -207,6 +208,7 @@ def test_clusters_are_the_groups_that_are_there() -> None:
         ({}, "needs audit with"),
         ({"audit": {"disagreement": {"judge": "siglip_score"}}}, "exactly one of max_difference"),
         ({"audit": {"disagreement": {"judge": "clip_score", "share": 0.1}}}, "name a held-out score"),
+        ({"audit": {"disagreement": {"judge": "safety_score", "share": 0.1}}}, "high where an image is bad"),
         ({"audit": {"quotas": {"concepts": 1}}}, "greater than or equal to 2"),
         ({"audit": {"quotas": {"concepts": 4, "at_most": 0.5}}}, "greater than or equal to 1"),
         ({"audit": {"near_duplicates": {"similarity": 1.5}}}, "less than or equal to 1"),
@@ -216,3 +218,16 @@ def test_clusters_are_the_groups_that_are_there() -> None:
 def test_a_recipe_that_cannot_be_audited_is_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Selection(strategy="audited", share=0.5, **changed)
+
+
+def test_a_judge_that_the_recipe_does_not_ask_is_refused(tiny_recipe: Callable[..., Recipe]) -> None:
+    audit = {"disagreement": {"judge": "vqa_score", "share": 0.1}}
+    selection = {"strategy": "audited", "share": 0.5, "audit": audit}
+    with pytest.raises(ValidationError, match="which no judge of scoring.judges measures: none is on"):
+        tiny_recipe(selection=selection)
+    with pytest.raises(ValidationError, match="measures: on are siglip_score"):
+        tiny_recipe(selection=selection, scoring={"judges": {"siglip": {}}})
+    audit["disagreement"]["judge"] = "siglip_score"
+    assert (
+        tiny_recipe(selection=selection, scoring={"judges": {"siglip": {}}}).selection.audit.needs_embeddings is False
+    )
