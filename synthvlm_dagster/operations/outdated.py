@@ -10,7 +10,7 @@ import polars as pl
 from synthvlm_dagster.captions.readers import source_version
 from synthvlm_dagster.images.present import shard_progress
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.scores.shard import missing_scores
+from synthvlm_dagster.scores.shard import is_measured
 from synthvlm_dagster.shards import CODE_VERSION_TAG, DATA_VERSION_TAG, INPUT_VERSION_TAG
 from synthvlm_dagster.storage import WHOLE_TABLE, Storage
 
@@ -89,8 +89,4 @@ def shards_to_generate(instance: dg.DagsterInstance, recipe: Recipe, storage: St
 def shards_to_score(instance: dg.DagsterInstance, recipe: Recipe, storage: Storage) -> list[str]:
     """Shards with images to measure, or that Dagster has no record of; in order."""
     recorded = instance.get_materialized_partitions(dg.AssetKey("image_scores"))
-    return [
-        shard
-        for shard in recipe.shard_keys
-        if shard not in recorded or not missing_scores(recipe, storage, shard).limit(1).collect().is_empty()
-    ]
+    return [shard for shard in recipe.shard_keys if shard not in recorded or not is_measured(recipe, storage, shard)]

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from synthvlm_dagster.errors import StorageError
+from synthvlm_dagster.images.chunks import read_columns
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import embeddings_table
 from synthvlm_dagster.scores.shard import read_scores
@@ -31,19 +32,16 @@ def read_embeddings(recipe: Recipe, storage: Storage, shard: str) -> tuple[pl.Se
     if scored.is_empty():
         return scored, np.empty((0, 0), np.float32)
     table = embeddings_table(recipe, shard)
-    paths = storage.files(table, ".parquet")
-    again = f"Materialize image_scores for shard {shard} again: it looks anew at those images alone"
-    try:
-        rows = storage.scan_files(paths).collect() if paths else None
-    except pl.exceptions.PolarsError as error:
-        raise StorageError(f"{storage.url(table)}: a file of embeddings is damaged: {error}. {again}") from error
-    found = rows.unique("image_id", keep="first") if rows is not None else pl.DataFrame({"image_id": []})
-    lacking = scored.filter(~scored.is_in(found["image_id"].cast(pl.String).implode()))
-    if rows is None or not lacking.is_empty():
+    chunks = [read_columns(storage, path, ["image_id", "embedding"]) for path in storage.files(table, ".parquet")]
+    readable = [rows for rows in chunks if rows is not None]
+    found = pl.concat(readable) if readable else pl.DataFrame(schema={"image_id": pl.String})
+    kept = scored.to_frame().join(found.unique("image_id", keep="first"), on="image_id", maintain_order="left")
+    if kept.height < len(scored):
+        lacking = scored.filter(~scored.is_in(kept["image_id"].implode()))
         named = ", ".join(lacking.head(_NAMED)) + (", …" if len(lacking) > _NAMED else "")
         raise StorageError(
-            f"{storage.url(table)}: {len(lacking)} of {len(scored)} scored images have no embedding ({named}), because "
-            f"they were scored before embeddings were kept. {again}"
+            f"{storage.url(table)}: {len(lacking)} of {len(scored)} scored images have no embedding ({named}): they "
+            "were scored before embeddings were kept, or a file is damaged. Materialize image_scores for shard "
+            f"{shard} again: it looks anew at those images alone"
         )
-    kept = found.join(scored.to_frame(), on="image_id", how="semi").sort("image_id")
     return kept["image_id"], kept["embedding"].to_numpy()

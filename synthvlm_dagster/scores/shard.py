@@ -127,6 +127,19 @@ def missing_scores(recipe: Recipe, storage: Storage, shard: str) -> pl.LazyFrame
     return images.join(scores.select("image_id"), on="image_id", how="anti", maintain_order="left")
 
 
+def is_measured(recipe: Recipe, storage: Storage, shard: str) -> bool:
+    """Whether `score_shard` would find nothing to do: every image has its scores, judges' values and embedding.
+
+    Raises:
+        StorageError: nothing has been planned yet.
+    """
+    if not missing_scores(recipe, storage, shard).limit(1).collect().is_empty():
+        return False
+    embedded = _measured_ids(storage, embeddings_table(recipe, shard))
+    images = read_images(recipe, storage, shard).select("image_id").collect()["image_id"]
+    return embedded.issuperset(images)
+
+
 def read_scores(recipe: Recipe, storage: Storage, shard: str | None = None) -> pl.LazyFrame:
     """Scores of the planned images by the recipe's scorer and judges, of one shard or of all, lazily.
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from synthvlm_dagster.errors import ModelError, RecipeError
+from synthvlm_dagster.errors import ImageError, ModelError, RecipeError
+from synthvlm_dagster.open_clip_models import OpenClip
 from synthvlm_dagster.recipe import ClipScoring
-from synthvlm_dagster.scores.clip import ClipScorer, check_model
+from synthvlm_dagster.scores.clip import ClipScorer, check_model, clip_scores
 from synthvlm_dagster_tests.pictures import draw
 
 CAPTIONS = ["a red circle", "a small blue square", "a red circle", "waves " * 200]
@@ -173,3 +174,42 @@ def test_an_impossible_device_is_a_mistake_in_the_recipe(tiny_clip_folder: Path)
         ClipScorer(folder_clip(tiny_clip_folder), "abacus").clip_scores(
             [np.zeros((8, 8, 3), dtype=np.uint8)], ["a circle"]
         )
+
+
+def test_a_caption_is_encoded_once_across_batches(
+    tiny_clip_folder: Path, images: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = ClipScorer(folder_clip(tiny_clip_folder), "cpu")
+    scorer.load()
+    encoded: list[str] = []
+    embed_texts = OpenClip.embed_texts
+
+    def embed(self: OpenClip, texts: list[str]) -> np.ndarray:
+        encoded.extend(texts)
+        return embed_texts(self, texts)
+
+    monkeypatch.setattr(OpenClip, "embed_texts", embed)
+    prepared = [scorer.prepare(image) for image in images]
+    batches = [scorer.score(prepared, ["a", "b", "a", "b"]).scores, scorer.score(prepared, ["b", "a", "c", "a"]).scores]
+    assert encoded == ["A photo depicts a", "A photo depicts b", "A photo depicts c"]
+    fresh = ClipScorer(folder_clip(tiny_clip_folder), "cpu").clip_scores(images, ["b", "a", "c", "a"])
+    assert batches[1] == pytest.approx(fresh, abs=1e-6)
+
+
+def test_a_notebook_measures_files_and_arrays(tiny_clip_folder: Path, images: list[np.ndarray], tmp_path: Path) -> None:
+    for number, image in enumerate(images[:2]):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    given = [tmp_path / "0.png", str(tmp_path / "1.png"), *images[2:]]
+    options = {"model": str(tiny_clip_folder), "pretrained": None, "device": "cpu"}
+    expected = ClipScorer(folder_clip(tiny_clip_folder), "cpu").clip_scores(images, CAPTIONS)
+    for batch_size in (1, 3, 64):
+        scores = clip_scores(given, CAPTIONS, batch_size=batch_size, **options)
+        assert scores == pytest.approx(expected, abs=1e-6)
+    assert clip_scores([], [], **options).shape == (0,)
+    with pytest.raises(ValueError, match="4 images but 1 captions"):
+        clip_scores(given, CAPTIONS[:1], **options)
+    with pytest.raises(ImageError, match=r"9\.png: cannot be read: No such file"):
+        clip_scores([tmp_path / "9.png"], ["a"], **options)
+    (tmp_path / "cut.png").write_bytes((tmp_path / "0.png").read_bytes()[:80])
+    with pytest.raises(ImageError, match=r"cut\.png: cannot be decoded"):
+        clip_scores([images[0], tmp_path / "cut.png"], ["a", "b"], **options)

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from skimage.metrics import structural_similarity
 
 from synthvlm_dagster.errors import ImageError
-from synthvlm_dagster.scores.ssim import resize_ssim
+from synthvlm_dagster.scores.ssim import resize_ssim, resize_ssim_batch
+from synthvlm_dagster.scores.ssim_torch import resize_like_pillow
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -21,20 +23,77 @@ def picture(side: int) -> np.ndarray:
     return np.stack([across, down, np.where(across > down, 255, 0)], axis=2).astype(np.uint8)
 
 
+GAUSSIAN = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+
+
+def reference(image: np.ndarray, size: int, channels: str, window: str) -> float:
+    """scikit-image's similarity on Pillow's round trip."""
+    before = Image.fromarray(image).convert("L" if channels == "gray" else "RGB")
+    after = before.resize((size, size), Image.BILINEAR).resize(before.size, Image.BILINEAR)
+    options = GAUSSIAN if window == "gaussian" else {}
+    axis = None if channels == "gray" else 2
+    return float(structural_similarity(np.array(before), np.array(after), data_range=255, channel_axis=axis, **options))
+
+
+VARIANTS = pytest.mark.parametrize(
+    ("channels", "window"), [("gray", "uniform"), ("rgb", "uniform"), ("gray", "gaussian"), ("rgb", "gaussian")]
+)
+
+
+@VARIANTS
 @pytest.mark.parametrize(("side", "size"), [(64, 21), (200, 66), (1024, 336)])
-def test_gray_equals_scikit_image_on_pillows_luma(side: int, size: int) -> None:
+def test_equals_scikit_image_on_pillows_resize(side: int, size: int, channels: str, window: str) -> None:
     image = picture(side)
-    luma = Image.fromarray(image).convert("L")
-    back = luma.resize((size, size), Image.BILINEAR).resize((side, side), Image.BILINEAR)
-    expected = structural_similarity(np.array(luma), np.array(back), data_range=255)
-    assert resize_ssim(image, size=size) == pytest.approx(expected, abs=1e-12)
+    expected = reference(image, size, channels, window)
+    assert resize_ssim(image, size=size, channels=channels, window=window) == pytest.approx(expected, abs=1e-12)
 
 
-def test_rgb_is_the_mean_over_the_channels() -> None:
-    image = noise(40, 56)
-    back = np.array(Image.fromarray(image).resize((14, 14), Image.BILINEAR).resize((56, 40), Image.BILINEAR))
-    channels = [structural_similarity(image[..., c], back[..., c], data_range=255) for c in range(3)]
-    assert resize_ssim(image, size=14, channels="rgb") == pytest.approx(np.mean(channels), abs=1e-12)
+@VARIANTS
+@settings(max_examples=20, deadline=None)
+@given(height=st.integers(11, 60), width=st.integers(11, 60), seed=st.integers(0, 1000), data=st.data())
+def test_equals_scikit_image_for_any_shape(
+    channels: str, window: str, height: int, width: int, seed: int, data: st.DataObject
+) -> None:
+    image = noise(height, width, seed)
+    size = data.draw(st.integers(1, min(height, width)))
+    expected = reference(image, size, channels, window)
+    assert resize_ssim(image, size=size, channels=channels, window=window) == pytest.approx(expected, abs=1e-12)
+    on_torch = resize_ssim_batch([image] * 2, size=size, channels=channels, window=window, device="cpu:0")
+    assert on_torch == pytest.approx([expected] * 2, abs=1e-12)
+
+
+def test_largest_sums_fit() -> None:
+    """Black and white, whose squares are the largest, in windows of one kind only."""
+    half = np.zeros((64, 64, 3), dtype=np.uint8)
+    half[:, 32:] = 255
+    assert resize_ssim(half, size=8) == pytest.approx(reference(half, 8, "gray", "uniform"), abs=1e-12)
+    white = np.full((64, 64, 3), 255, dtype=np.uint8)
+    assert resize_ssim(white, size=8) == 1.0
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(1024, 1024, 336), (64, 64, 21), (512, 900, 168), (300, 20, 7)])
+def test_without_a_size_the_papers_ratio_is_kept(height: int, width: int, size: int) -> None:
+    image = noise(height, width)
+    assert resize_ssim(image) == resize_ssim(image, size=size)
+
+
+@settings(max_examples=40, deadline=None)
+@given(*[st.integers(7, 90)] * 4, st.integers(0, 1000))
+def test_torch_resizes_as_pillow_does(height: int, width: int, new_height: int, new_width: int, seed: int) -> None:
+    image = noise(height, width, seed)
+    expected = np.array(Image.fromarray(image).resize((new_width, new_height), Image.BILINEAR))
+    planes = torch.from_numpy(image).movedim(-1, 0)[None].int()
+    resized = resize_like_pillow(planes, new_height, new_width)
+    assert np.array_equal(resized[0].movedim(0, -1).numpy(), expected)
+
+
+def test_a_batch_is_measured_as_one_by_one() -> None:
+    images = [noise(40, 30 + number, number) for number in range(5)]
+    expected = [resize_ssim(image) for image in images]
+    assert resize_ssim_batch(images).tolist() == expected
+    assert resize_ssim_batch([]).tolist() == []
+    with pytest.raises(ImageError, match="differ"):
+        resize_ssim_batch(images, device="cpu:0")
 
 
 @settings(max_examples=30, deadline=None)
@@ -70,3 +129,10 @@ def test_a_flat_image_is_equal_to_its_copy() -> None:
 def test_refuses_what_has_no_such_similarity(image: np.ndarray, size: int, words: str) -> None:
     with pytest.raises(ImageError, match=words):
         resize_ssim(image, size=size)
+    with pytest.raises(ImageError, match=words):
+        resize_ssim_batch([image], size=size, device="cpu:0")
+
+
+def test_the_gaussian_window_needs_more_pixels() -> None:
+    with pytest.raises(ImageError, match=r"11×11.*10×30"):
+        resize_ssim(noise(30, 10), size=5, window="gaussian")

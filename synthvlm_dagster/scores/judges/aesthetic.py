@@ -37,7 +37,7 @@ class AestheticScore:
 
     def load(self) -> None:
         """See `Judge`."""
-        _ = self._clip, self._head
+        _ = self._head, self._clip
 
     def prepare(self, image: np.ndarray) -> torch.Tensor:
         """See `Judge`."""

@@ -54,14 +54,16 @@ class VqaScore:
 
         model, processor = self._loaded
         prompts = [self._prompt(caption) for caption in captions]
-        with quiet_models():
-            inputs = processor(
-                text=prompts, images=[[image] for image in images], padding=True, return_tensors="pt"
-            ).to(model.device, model.dtype)
-        with torch.inference_mode():
-            # Padded on the left: the last place is where every answer begins.
-            logits = model(**inputs, logits_to_keep=1).logits[:, -1]
-        return logits.double().softmax(dim=-1)[:, self._answer_token].cpu().numpy()
+        with quiet_models(), torch.inference_mode():
+            inputs = processor(text=prompts, images=[[image] for image in images], padding=True, return_tensors="pt")
+            answers = model.generate(
+                **inputs.to(model.device, model.dtype),
+                max_new_tokens=1,
+                do_sample=False,
+                output_logits=True,
+                return_dict_in_generate=True,
+            )
+        return answers.logits[0].double().softmax(dim=-1)[:, self._answer_token].cpu().numpy()
 
     def _prompt(self, caption: str) -> str:
         question = self._judge.question.replace("{caption}", caption)
@@ -89,6 +91,7 @@ class VqaScore:
                 "tuned to follow instructions"
             )
         tokenizer = processor.tokenizer
+        # The answer follows the last place, which must hold the question's end and no padding.
         tokenizer.padding_side = "left"
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
