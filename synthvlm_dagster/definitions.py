@@ -20,9 +20,19 @@ from synthvlm_dagster.storage import Storage
 # long. Read when PyTorch loads, so it must stand before.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+_switched_off = dataset_assets.switched_off_exports(active_recipe())
+
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([caption_assets, image_assets, score_assets, dataset_assets]),
-    asset_checks=dg.load_asset_checks_from_modules([caption_checks, image_checks, score_checks, dataset_checks]),
+    assets=[
+        asset
+        for asset in dg.load_assets_from_modules([caption_assets, image_assets, score_assets, dataset_assets])
+        if isinstance(asset, dg.AssetsDefinition) and asset.keys.isdisjoint(_switched_off)
+    ],
+    asset_checks=[
+        check
+        for check in dg.load_asset_checks_from_modules([caption_checks, image_checks, score_checks, dataset_checks])
+        if _switched_off.isdisjoint(key.asset_key for key in check.check_keys)
+    ],
     resources={"recipe": active_recipe(), "storage": Storage(active_recipe().storage)},
     # One process per run: a step in a child process would outlive its killed run and keep the GPU busy.
     executor=dg.in_process_executor,
