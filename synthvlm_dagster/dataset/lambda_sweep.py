@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from synthvlm_dagster.dataset.merit import term_weights
+from synthvlm_dagster.dataset.merit import standard_deviations, standardised
 from synthvlm_dagster.dataset.pool import best_merits, require_columns
 from synthvlm_dagster.dataset.selection import selected_count
 from synthvlm_dagster.errors import SelectionError
@@ -52,12 +52,12 @@ def lambda_sweep(
     # Within a caption in the order of image_id: the first of its best is the one that counts.
     by_caption = np.argsort(caption, kind="stable")
     first_of_caption = np.flatnonzero(np.diff(caption[by_caption], prepend=0))
-    unit = term_weights(scores, selection, 1.0)
+    # Deviations of 1 leave the terms as they are, to the last bit.
+    deviations = standard_deviations(pool.lazy()) if selection.strategy == "zscore" else (1.0, 1.0)
 
     def selected_at(weight: float) -> np.ndarray:
-        # As in `merit`, to the last bit: where the paper's score is meant, nothing is multiplied by 1.
-        ssim_term = (unit.ssim * weight if selection.strategy == "zscore" else weight) * ssim
-        merit = (unit.clip_score * clip + ssim_term)[by_caption]
+        terms = standardised(deviations, weight)
+        merit = (terms.clip_score * clip + terms.ssim * ssim)[by_caption]
         best = np.repeat(
             np.maximum.reduceat(merit, first_of_caption), np.diff(first_of_caption, append=len(by_caption))
         )

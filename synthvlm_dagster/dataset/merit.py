@@ -27,27 +27,21 @@ def weighted_score(ssim_weight: float) -> pl.Expr:
     return (pl.col("clip_score") + ssim_weight * pl.col("ssim")).alias("weighted_score")
 
 
-def term_weights(scores: pl.LazyFrame, selection: Selection, ssim_weight: float) -> Weights:
-    """The weights of CLIPScore and SSIM at a given λ: (1, λ), or for `zscore` (1/σ_CLIP, λ/σ_SSIM).
+def standardised(deviations: tuple[float, float], ssim_weight: float) -> Weights:
+    """The weights (1/σ_CLIP, λ/σ_SSIM) of the terms as they are that give both the same spread, SSIM's times λ.
 
     The means that standardisation also subtracts are the same for every image and change no order. A term that is the
-    same for all images (σ = 0) has the weight 0. σ is over all scored images, and does not depend on their order.
-
-    Args:
-        scores: one row per measured image, with clip_score and ssim (finite numbers); read once for `zscore` alone.
-        selection: its strategy counts.
-        ssim_weight: λ.
+    same for all images (σ = 0) has the weight 0.
     """
-    if selection.strategy != "zscore":
-        return Weights(1.0, ssim_weight)
-    clip, ssim = standard_deviations(scores)
+    clip, ssim = deviations
     return Weights(1 / clip if clip else 0.0, ssim_weight / ssim if ssim else 0.0)
 
 
 def standard_deviations(scores: pl.LazyFrame) -> tuple[float, float]:
     """Standard deviations (of the population) of clip_score and ssim, to the last bit whatever the order of the rows.
 
-    Sums of floats depend on their order, which threads decide; these are sums of integers in units of 2⁻⁶⁰.
+    Sums of floats depend on their order, which threads decide; these are sums of integers in units of 2⁻⁶⁰. So a
+    deviation below 2⁻³⁰, about 1e-9, is 0.
     """
 
     def exact_sum(values: pl.Expr) -> pl.Expr:
@@ -83,7 +77,7 @@ def merit(scores: pl.LazyFrame, selection: Selection, seed: int = 0) -> pl.Expr:
         case "paper" | "audited":
             number = weighted_score(selection.ssim_weight)
         case "zscore":
-            weights = term_weights(scores, selection, selection.ssim_weight)
+            weights = standardised(standard_deviations(scores), selection.ssim_weight)
             number = weights.clip_score * pl.col("clip_score") + weights.ssim * pl.col("ssim")
         case "clip-only":
             number = pl.col("clip_score")

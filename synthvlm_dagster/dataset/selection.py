@@ -82,7 +82,7 @@ def select_with_reasons(
     if selection.strategy == "audited":
         audited = audit(scores, selection, count, seed, embeddings)
         kept = scores.join(audited.ranking.lazy(), on="image_id")
-        reasons = audited.set_aside.lazy()
+        set_aside = scores.join(audited.set_aside.lazy(), on="image_id")
     else:
         # All winners reach the merit of the last one, and nothing but their rows, and those of its equals, is read
         # again.
@@ -94,14 +94,11 @@ def select_with_reasons(
             .head(count)
             .with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64))
         )
-        reasons = pl.LazyFrame(schema=WHY_SCHEMA)
+        set_aside = scores.head(0).join(pl.LazyFrame(schema=WHY_SCHEMA), on="image_id")
     weighted = weighted_score(selection.ssim_weight)
     return Selected(
         kept.with_columns(weighted).sort("rank").select(*SELECTED_COLUMNS),
-        scores.join(reasons, on="image_id")
-        .with_columns(weighted)
-        .sort("reason", "image_id")
-        .select(*SET_ASIDE_COLUMNS),
+        set_aside.with_columns(weighted).sort("reason", "image_id").select(*SET_ASIDE_COLUMNS),
     )
 
 

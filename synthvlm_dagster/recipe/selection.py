@@ -78,7 +78,9 @@ class Selection(Section):
         description="`paper`: CLIPScore + ssim_weight · SSIM; `zscore`: the same of both terms standardised; "
         "`audited`: the paper's score, less what `audit` sets aside; the others are the paper's ablations.",
     )
-    ssim_weight: float = Field(0.5, ge=0, description="λ of the weighted score; 0.5 gives the paper's 0.79.")
+    ssim_weight: float = Field(
+        0.5, ge=0, allow_inf_nan=False, description="λ of the weighted score; 0.5 gives the paper's 0.79."
+    )
     count: int | None = Field(None, gt=0, description="Pairs kept. Give either count or share.")
     share: float | None = Field(None, gt=0, le=1, description="Share of the scored captions kept, in (0, 1].")
     audit: Audit = Field(default_factory=Audit, description="Used by the strategy `audited` alone.")

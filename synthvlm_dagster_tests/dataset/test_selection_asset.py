@@ -117,6 +117,13 @@ def test_refuses_while_images_have_no_score(recipe: Recipe, storage: Storage) ->
     assert not storage.has_table(SELECTED)
 
 
+def test_a_shard_without_captions_needs_no_scores(recipe: Recipe, storage: Storage) -> None:
+    with_empty_shard = recipe.model_copy(update={"shards": 3})
+    assert score_coverage(with_empty_shard, storage).lacking == 0
+    assert materialize(with_empty_shard, storage).success
+    assert storage.scan(SELECTED).collect().height == 5
+
+
 def test_names_every_incomplete_shard(recipe: Recipe, storage: Storage) -> None:
     captions = {f"{number + 100:016x}": ("another", f"{number % 30:04d}") for number in range(60)}
     plan(storage, captions, attempts=1)
