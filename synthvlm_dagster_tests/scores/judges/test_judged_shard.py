@@ -174,9 +174,7 @@ def test_a_judge_that_gives_nan_is_refused(judged: Recipe, storage: Storage) -> 
             return np.where(np.arange(len(prepared)) == 1, np.nan, 0.5)
 
     lost = Lost(recipe_judges(judged.scoring)["siglip"])
-    with pytest.raises(
-        ModelError, match=r"of shard 0000: the judge siglip, .* gives no finite score.*dtype"
-    ):
+    with pytest.raises(ModelError, match=r"of shard 0000: the judge siglip, .* gives no finite score.*dtype"):
         score_shard(judged, storage, SHARD, ClipScorer(judged.scoring.clip, "cpu"), judges={"siglip": lost})
     assert storage.files(judge_table(judged, "siglip", SHARD)) == []
 
