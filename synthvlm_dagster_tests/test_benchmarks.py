@@ -13,6 +13,8 @@ import open_clip
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from hypothesis import given
+from hypothesis import strategies as st
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -48,6 +50,7 @@ def test_synthesis_of_the_demo(synthesis: Synthesis, capsys: pytest.CaptureFixtu
     for measured in rounds.values():
         assert (measured[0]["images"], measured[0]["unusable"]) == (4, 0)
         assert measured[0]["evaluations"] == 4
+        assert 0 < measured[0]["idle"] < 1
 
 
 def test_synthesis_with_a_refiner_of_random_weights(
@@ -83,6 +86,15 @@ def test_synthesis_with_a_refiner_of_random_weights(
     # The refiner as the official loop calls it begins at 0.3 of the noise and leaves 0.2: one of ten steps, not two.
     evaluations = {loop: measured[0]["evaluations"] for loop, measured in rounds.items()}
     assert evaluations == {"official": 18, "handover": 20, "paper": 20, "paper-fast": 6, "few-steps": 1}
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9)), min_size=1))
+def test_time_that_intervals_cover_is_counted_once(spans: list[tuple[int, int]]) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(str(BENCHMARKS))
+        covered = importlib.import_module("synthesis").covered
+    moments = {moment for begin, length in spans for moment in range(begin, begin + length)}
+    assert covered([(begin, begin + length) for begin, length in spans]) == len(moments)
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("BASE_UNET", 2_567_463_684), ("REFINER_UNET", 2_259_526_660)])

@@ -50,8 +50,8 @@ def selected_pairs(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[S
     One row is one selected image with its caption, scores and rank. What an audit sets aside stands with its reason in
     `dataset/set_aside`.
     """
-    scores = complete_scores(recipe, storage)
     coverage = score_coverage(recipe, storage)
+    scores = complete_scores(recipe, storage, coverage)
     embeddings = (read_embeddings(recipe, storage, shard) for shard in recipe.shard_keys)
     chosen = select_with_reasons(scores, recipe.selection, recipe.seed, embeddings)
     storage.write_table(SET_ASIDE, chosen.set_aside)

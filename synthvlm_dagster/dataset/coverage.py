@@ -67,8 +67,13 @@ def score_coverage(recipe: Recipe, storage: Storage) -> Coverage:
     return Coverage(scored.height + unscored.height, unscored.height, lacking)
 
 
-def complete_scores(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
+def complete_scores(recipe: Recipe, storage: Storage, coverage: Coverage | None = None) -> pl.LazyFrame:
     """The scores of the planned images, of which no more may be missing than `selection.allow_missing`.
+
+    Args:
+        recipe: names the scorer and what may be missing.
+        storage: the store of plan and scores.
+        coverage: from `score_coverage` a moment ago; counted here where it is not given.
 
     Returns:
         One row per scored image, as `read_scores` gives them.
@@ -77,7 +82,7 @@ def complete_scores(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
         IncompleteShardsError: too many planned images have no score; names the shards and what each lacks.
         StorageError: nothing has been planned yet, or a file of scores cannot be read.
     """
-    coverage = score_coverage(recipe, storage)
+    coverage = coverage or score_coverage(recipe, storage)
     allowed = recipe.selection.allow_missing
     if coverage.missing_share > allowed:
         limit = f"; selection.allow_missing allows {allowed:.2%}, and these are {coverage.missing_share:.2%}"

@@ -16,7 +16,8 @@ def sound_scores(
 ) -> dg.AssetCheckResult:
     """Every image of the shard has its scores, by the recipe's judges too; all lie in their ranges, none is NaN.
 
-    CLIPScores lie in [0, 1], SSIMs in [-1, 1]; probabilities of judges in [0, 1], their cosines in [-1, 1].
+    CLIPScores lie in [0, 1], SSIMs in [-1, 1]; probabilities of judges in [0, 1], their cosines in [-1, 1]. The SSIM of
+    two images is measured again by scikit-image; a difference of more than 1e-6 warns.
     """
     return worst_of([evaluate_scores(recipe, storage, shard) for shard in context.partition_keys])
 
@@ -33,6 +34,7 @@ def evaluate_scores(recipe: Recipe, storage: Storage, shard: str) -> dg.AssetChe
                 len(faults.impossible),
                 f"{len(faults.impossible)} images have impossible scores (NaN or out of range): {named}.",
             ),
+            (len(faults.doubtful), f"scikit-image measures another SSIM of {', '.join(faults.doubtful)}."),
         )
         if count
     ]
@@ -41,11 +43,13 @@ def evaluate_scores(recipe: Recipe, storage: Storage, shard: str) -> dg.AssetChe
         check_name="sound_scores",
         partition=shard,
         passed=not problems,
+        severity=dg.AssetCheckSeverity.ERROR if faults.missing or faults.impossible else dg.AssetCheckSeverity.WARN,
         description=f"Shard {shard}: " + (" ".join(problems) or f"{faults.scored} images, all scored"),
         metadata={
             "images_scored": faults.scored,
             "images_without_score": faults.missing,
             "impossible_scores": len(faults.impossible),
+            "ssims_that_scikit_image_doubts": len(faults.doubtful),
         },
         blocking=True,
     )

@@ -7,12 +7,17 @@ from typing import NamedTuple
 
 import polars as pl
 
+from synthvlm_dagster.image_decoding import decode_image
+from synthvlm_dagster.images.present import read_images
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.shard import missing_scores, read_scores
+from synthvlm_dagster.scores.ssim_reference import reference_ssim
 from synthvlm_dagster.storage import Storage
 
 # Rounding may carry the SSIM of a perfect copy past 1 by some 1e-16.
 _TOLERANCE = 1e-9
+_SSIM_TOLERANCE = 1e-6
+_MEASURED_AGAIN = 2
 _RANGES = {
     "clip_score": (0.0, 1.0),
     "ssim": (-1.0, 1.0),
@@ -32,13 +37,16 @@ class ShardFaults(NamedTuple):
     """Images without one, or without the value of a judge of the recipe."""
     impossible: tuple[str, ...]
     """image_ids of which a score is NaN, infinite or out of its range, or CLIPScore or SSIM is null."""
+    doubtful: tuple[str, ...]
+    """image_ids, of the few measured again, whose SSIM by scikit-image is another."""
 
 
 def inspect_scores(recipe: Recipe, storage: Storage, shard: str) -> ShardFaults:
-    """Count a shard's images with, without and with impossible scores.
+    """Count a shard's images with, without and with impossible scores, and have scikit-image measure two SSIMs again.
 
     Raises:
         StorageError: nothing has been planned yet.
+        ImageError: an image that is measured again cannot be decoded.
     """
     judges = recipe.scoring.judges.columns
     scores = read_scores(recipe, storage, shard).select("image_id", "clip_score", "ssim", *judges).collect()
@@ -48,7 +56,26 @@ def inspect_scores(recipe: Recipe, storage: Storage, shard: str) -> ShardFaults:
     )
     impossible = scores.filter(~possible)["image_id"].sort()
     missing = missing_scores(recipe, storage, shard).select(pl.len()).collect().item()
-    return ShardFaults(scores.height, missing, tuple(impossible))
+    return ShardFaults(scores.height, missing, tuple(impossible), _doubtful(recipe, storage, shard, scores))
+
+
+def _doubtful(recipe: Recipe, storage: Storage, shard: str, scores: pl.DataFrame) -> tuple[str, ...]:
+    ssim = recipe.scoring.ssim
+    chosen = scores.select("image_id", "ssim").drop_nulls().bottom_k(_MEASURED_AGAIN, by="image_id")
+    images = read_images(recipe, storage, shard).filter(pl.col("image_id").is_in(chosen["image_id"].implode()))
+    pixels = {name: image["bytes"] for name, image in images.select("image_id", "image").collect().iter_rows()}
+    return tuple(
+        name
+        for name, recorded in chosen.sort("image_id").iter_rows()
+        if name in pixels
+        and abs(
+            recorded
+            - reference_ssim(
+                decode_image(pixels[name]), size=ssim.reduced_size, channels=ssim.channels, window=ssim.window
+            )
+        )
+        > _SSIM_TOLERANCE
+    )
 
 
 def _in_range(column: str) -> pl.Expr:

@@ -124,3 +124,19 @@ def test_the_check_fails_for_missing_and_impossible_scores(recipe: Recipe, stora
     assert not evaluation.passed
     assert "1 images lack a score" in evaluation.description
     assert "2 images have impossible scores (NaN or out of range)" in evaluation.description
+
+
+def test_the_check_warns_of_an_ssim_that_scikit_image_measures_otherwise(recipe: Recipe, storage: Storage) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert score(recipe, storage, SHARDS[:1], instance).success
+        sound = evaluate_scores(recipe, storage, SHARDS[0])
+        table = scores_table(recipe, SHARDS[0])
+        [file] = storage.files(table)
+        moved = storage.scan_files([file]).with_columns(pl.col("ssim") - 1e-5).collect()
+        storage.write_chunk(table, file.rpartition("/")[2], moved)
+        doubted = evaluate_scores(recipe, storage, SHARDS[0])
+    assert sound.passed
+    assert not doubted.passed
+    assert doubted.severity == dg.AssetCheckSeverity.WARN
+    first, second = sorted(moved["image_id"])[:2]
+    assert f"scikit-image measures another SSIM of {first}, {second}" in doubted.description

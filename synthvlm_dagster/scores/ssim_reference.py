@@ -1,0 +1,43 @@
+"""The same SSIM by scikit-image: slower, and nobody's code but its own, so that it can vouch for the compiled loops."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from synthvlm_dagster.scores.ssim import Channels, Window, require_measurable
+
+
+def reference_ssim(
+    image: np.ndarray, *, size: int | None = None, channels: Channels = "gray", window: Window = "uniform"
+) -> float:
+    """What `ssim.resize_ssim` must give, by scikit-image's `structural_similarity` on Pillow's resize.
+
+    Args:
+        image: uint8, shape (height, width, 3), sRGB.
+        size: see `resize_ssim`.
+        channels: see `resize_ssim`.
+        window: see `resize_ssim`.
+
+    Returns:
+        Mean SSIM in [-1, 1].
+
+    Raises:
+        ImageError: see `resize_ssim`.
+    """
+    from skimage.metrics import structural_similarity
+
+    size = require_measurable(image.shape, image.dtype, size, window)
+    original = Image.fromarray(image)
+    if channels == "gray":
+        original = original.convert("L")
+    restored = original.resize((size, size), Image.Resampling.BILINEAR).resize(original.size, Image.Resampling.BILINEAR)
+    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False} if window == "gaussian" else {}
+    similarity = structural_similarity(
+        np.asarray(original),
+        np.asarray(restored),
+        data_range=255,
+        channel_axis=2 if channels == "rgb" else None,
+        **settings,
+    )
+    return float(similarity)
