@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from synthvlm_dagster.recipe import active_recipe
+from synthvlm_dagster.work import Work
 
 # Both features are what the project is built on; their API is pinned by the range of dagster versions it installs with.
 warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
@@ -18,6 +19,9 @@ DATA_VERSION_TAG = "dagster/data_version"
 CODE_VERSION_TAG = "dagster/code_version"
 INPUT_VERSION_TAG = "dagster/input_data_version/"
 """Followed by the name of the input."""
+
+# The newest events say most about the machine and settings of today; a shard made twice counts twice.
+_EVENTS_READ = 1000
 
 shards = dg.StaticPartitionsDefinition(active_recipe().shard_keys)
 
@@ -77,6 +81,35 @@ def materialize_each_shard(
     if len(keys) == 1 or _other_assets_follow(context):
         context.set_data_version(context.asset_key, dg.DataVersion("-".join(versions)))
         yield dg.Output(None)
+
+
+def recorded_work(instance: dg.DagsterInstance, asset: dg.AssetKey, images: str, **settings: str) -> Work:
+    """What the newest 1,000 materializations of an asset's shards took.
+
+    Args:
+        instance: holds the materializations.
+        asset: an asset whose metadata has `seconds`, and perhaps `model_load_seconds` and `gpu_seconds`.
+        images: the metadata that counts the images of a materialization.
+        settings: metadata that a materialization must have, such as the name of the generator; others do not count.
+    """
+    total = Work()
+    for record in instance.fetch_materializations(asset, limit=_EVENTS_READ).records:
+        event = record.asset_materialization
+        facts = {name: value.value for name, value in event.metadata.items()} if event else {}
+        made, seconds, loading = facts.get(images), facts.get("seconds"), facts.get("model_load_seconds", 0.0)
+        if (
+            isinstance(made, int)
+            and isinstance(seconds, float | int)
+            and isinstance(loading, float | int)
+            and all(facts.get(name) == value for name, value in settings.items())
+        ):
+            total = Work(
+                total.images + made,
+                total.seconds + seconds,
+                total.load_seconds + loading,
+                total.on_gpu or "gpu_seconds" in facts,
+            )
+    return total
 
 
 def worst_of(evaluations: Sequence[dg.AssetCheckEvaluation]) -> dg.AssetCheckResult:

@@ -44,6 +44,9 @@ def test_recipes_models_and_captions_are_inside(installed):
         "demo/captions/world.tsv",
         "captions/special_characters.txt",
         "dataset/report/page.html.jinja",
+        "dataset/report/page.css",
+        "dataset/report/page.js",
+        "dataset/report/stop_words.txt",
     ):
         assert (package / file).is_file(), file
     assert list(package.glob("demo/models/**/model_index.json"))

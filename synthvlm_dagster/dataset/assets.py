@@ -15,14 +15,22 @@ from synthvlm_dagster.dataset.exports.webdataset import FOLDER as WEBDATASET_FOL
 from synthvlm_dagster.dataset.exports.webdataset import write_webdataset
 from synthvlm_dagster.dataset.merit import weighted_score
 from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
+from synthvlm_dagster.dataset.references import SUMMARY as REFERENCES
+from synthvlm_dagster.dataset.references import SUMMARY_COLUMNS as REFERENCES_COLUMNS
+from synthvlm_dagster.dataset.references import measure_references
+from synthvlm_dagster.dataset.report.cost import GENERATION, SCORING
 from synthvlm_dagster.dataset.report.page import preview, write_report
 from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, best_attempts, select_with_reasons
 from synthvlm_dagster.fingerprint import fingerprint
+from synthvlm_dagster.images.assets import generated_images
+from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.metadata import table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.scores.assets import image_scores
 from synthvlm_dagster.scores.embeddings import read_embeddings
 from synthvlm_dagster.scores.histogram import text_histogram
+from synthvlm_dagster.scores.naming import scorer_name, scoring_version
+from synthvlm_dagster.shards import recorded_work
 from synthvlm_dagster.storage import Storage
 
 _MEASURES = ("clip_score", "ssim", "weighted_score")
@@ -132,6 +140,41 @@ def webdataset(
     )
 
 
+if active_recipe().comparisons:
+
+    @dg.asset(
+        deps=[selected_pairs],
+        pool="gpu",
+        group_name="dataset",
+        kinds={"pytorch", "parquet"},
+        owners=["team:data"],
+        code_version="1-"
+        + fingerprint(*active_recipe().comparisons, scoring_version(active_recipe()), active_recipe().seed),
+    )
+    def reference_scores(
+        context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
+    ) -> dg.MaterializeResult:
+        """CLIPScore and SSIM of other datasets, to compare the selected pairs with (SynthVLM §3.3).
+
+        One row is one dataset of the recipe's `comparisons`, of which a seeded sample is measured. What was measured
+        before is not measured again.
+        """
+        summary = measure_references(recipe, storage, on_progress=context.log.info)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(storage.version(REFERENCES)),
+            metadata={
+                **table_metadata(
+                    storage,
+                    REFERENCES,
+                    row_count=summary.height,
+                    schema=summary.schema,
+                    descriptions=REFERENCES_COLUMNS,
+                ),
+                "datasets": dg.MetadataValue.table([dg.TableRecord(row) for row in summary.to_dicts()]),
+            },
+        )
+
+
 @dg.asset(
     deps=["rejected_captions", image_scores, selected_pairs],
     group_name="dataset",
@@ -181,15 +224,26 @@ def huggingface_dataset(
 
 
 @dg.asset(
-    deps=["rejected_captions", image_scores, selected_pairs],
+    deps=[
+        "rejected_captions",
+        image_scores,
+        selected_pairs,
+        *(["reference_scores"] if active_recipe().comparisons else []),
+    ],
     group_name="dataset",
     kinds={"html"},
     owners=["team:data"],
-    code_version=f"1-{fingerprint(active_recipe())}",
+    code_version=f"2-{fingerprint(active_recipe())}",
 )
-def quality_report(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> dg.MaterializeResult:
+def quality_report(
+    context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
+) -> dg.MaterializeResult:
     """One web page to look at: what each step kept, the scores of generated and selected images, and examples."""
-    report = write_report(recipe, storage)
+    generation = recorded_work(
+        context.instance, generated_images.key, "images_made_now", generator=generator_name(recipe)
+    )
+    scoring = recorded_work(context.instance, image_scores.key, "images_scored_now", scorer=scorer_name(recipe))
+    report = write_report(recipe, storage, {GENERATION: generation, SCORING: scoring})
     return dg.MaterializeResult(
         metadata={
             "dagster/uri": report.location,

@@ -9,11 +9,10 @@ import polars as pl
 
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.shards import recorded_work
 from synthvlm_dagster.storage import Storage
 
 GENERATED_IMAGES = dg.AssetKey("generated_images")
-# The newest events say most about the machine and settings of today; a shard made twice counts twice.
-_EVENTS_READ = 1000
 
 
 @dataclass(frozen=True)
@@ -45,32 +44,16 @@ def estimate_images(recipe: Recipe, storage: Storage, instance: dg.DagsterInstan
         images: how many are to be made.
     """
     generator = generator_name(recipe)
-    made, seconds = _measured(instance, generator)
-    gpu_hours = images * seconds / made / 3600 if made else None
+    work = recorded_work(instance, GENERATED_IMAGES, "images_made_now", generator=generator)
+    gpu_hours = images * work.seconds / work.images / 3600 if work.images else None
     price = recipe.generation.price_per_gpu_hour
     return Estimate(
         images=images,
-        measured=made,
+        measured=work.images,
         gpu_hours=gpu_hours,
         dollars=gpu_hours * price if gpu_hours is not None and price is not None else None,
         bytes=_bytes_per_image(storage, f"images/{generator}", images),
     )
-
-
-def _measured(instance: dg.DagsterInstance, generator: str) -> tuple[int, float]:
-    """Images and seconds of the shards that this generator made."""
-    records = instance.fetch_materializations(GENERATED_IMAGES, limit=_EVENTS_READ).records
-    made, seconds = 0, 0.0
-    for record in records:
-        event = record.asset_materialization
-        metadata = event.metadata if event else {}
-        of_generator, images, took = (
-            metadata[name].value if name in metadata else None for name in ("generator", "images_made_now", "seconds")
-        )
-        if of_generator == generator and isinstance(images, int) and isinstance(took, float | int):
-            made += images
-            seconds += took
-    return made, seconds
 
 
 def _bytes_per_image(storage: Storage, folder: str, images: int) -> float | None:

@@ -57,6 +57,9 @@ def check_recipe(recipe: Recipe) -> list[Finding]:
     """Try the store, every caption source and every model of a recipe; without network, and without loading weights."""
     findings = [_finding("storage", partial(_check_storage, recipe.storage))]
     findings += [_finding(f"sources.{source.name}", partial(_check_source, source)) for source in recipe.sources]
+    findings += [
+        _finding(f"comparisons.{dataset.name}", partial(_check_source, dataset)) for dataset in recipe.comparisons
+    ]
     if recipe.curation.flagged_words:
         findings.append(
             _finding("curation.flagged_words", partial(_check_flagged_words, recipe.curation.flagged_words))

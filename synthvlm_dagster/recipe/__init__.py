@@ -34,6 +34,7 @@ from synthvlm_dagster.recipe.loading import (
     parse_recipe,
 )
 from synthvlm_dagster.recipe.model import Recipe
+from synthvlm_dagster.recipe.report import ComparisonDataset, ReportPage
 from synthvlm_dagster.recipe.scoring import (
     AestheticJudge,
     ClipScoring,
@@ -58,6 +59,7 @@ __all__ = [
     "CaptionSource",
     "CausalLm",
     "ClipScoring",
+    "ComparisonDataset",
     "ContentCredentials",
     "Curation",
     "CurationRules",
@@ -79,6 +81,7 @@ __all__ = [
     "Quotas",
     "Recipe",
     "Refiner",
+    "ReportPage",
     "SafetyJudge",
     "Scheduler",
     "Scoring",

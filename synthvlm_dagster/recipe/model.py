@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from synthvlm_dagster.recipe.curation import Curation
 from synthvlm_dagster.recipe.exports import Exports
 from synthvlm_dagster.recipe.generation import Attempts, Generation
+from synthvlm_dagster.recipe.report import ComparisonDataset, ReportPage
 from synthvlm_dagster.recipe.scoring import Scoring
 from synthvlm_dagster.recipe.section import Section
 from synthvlm_dagster.recipe.selection import Selection
@@ -39,14 +40,18 @@ class Recipe(Section):
     scoring: Scoring = Field(default_factory=Scoring)
     selection: Selection
     exports: Exports = Field(default_factory=Exports)
+    report: ReportPage = Field(default_factory=ReportPage)
+    comparisons: tuple[ComparisonDataset, ...] = Field(
+        (), description="Datasets with images whose scores stand beside those of the selected pairs in the report."
+    )
 
-    @field_validator("sources")
+    @field_validator("sources", "comparisons")
     @classmethod
     def _distinct_names(cls, sources: tuple[CaptionSource, ...]) -> tuple[CaptionSource, ...]:
         names = [source.name for source in sources]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f"two sources have the name {', '.join(repeated)}: names must differ")
+            raise ValueError(f"two have the name {', '.join(repeated)}: names must differ")
         return sources
 
     @model_validator(mode="after")

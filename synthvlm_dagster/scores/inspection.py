@@ -11,7 +11,6 @@ from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.images.present import read_images
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.shard import missing_scores, read_scores
-from synthvlm_dagster.scores.ssim_reference import reference_ssim
 from synthvlm_dagster.storage import Storage
 
 # Rounding may carry the SSIM of a perfect copy past 1 by some 1e-16.
@@ -60,6 +59,8 @@ def inspect_scores(recipe: Recipe, storage: Storage, shard: str) -> ShardFaults:
 
 
 def _doubtful(recipe: Recipe, storage: Storage, shard: str, scores: pl.DataFrame) -> tuple[str, ...]:
+    from synthvlm_dagster.scores.ssim_reference import reference_ssim
+
     ssim = recipe.scoring.ssim
     chosen = scores.select("image_id", "ssim").drop_nulls().bottom_k(_MEASURED_AGAIN, by="image_id")
     images = read_images(recipe, storage, shard).filter(pl.col("image_id").is_in(chosen["image_id"].implode()))

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 _WIDTH, _HEIGHT = 460, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 22, 38
+_MAP_WIDTH, _MAP_HEIGHT = 720, 400
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,62 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str, cutoff: tuple[f
     return _figure(f"{y_label} against {x_label}", [clip, axes.draw(x_label, y_label, "{:.3g}"), *dots, *line])
 
 
+def line(
+    xs: Sequence[float], ys: Sequence[float | None], x_label: str, y_label: str, marked: float | None = None
+) -> Markup:
+    """A line through the points, each with its numbers when pointed at; points without a y are left out.
+
+    Args:
+        xs: ascending.
+        ys: as many; at least one is not None.
+        marked: the x that an upright dashed line stands at.
+    """
+    points = [(x, y) for x, y in zip(xs, ys, strict=True) if y is not None]
+    low, high = min(y for _, y in points), max(y for _, y in points)
+    # Differences far below what is shown in numbers would look like slopes.
+    least = max(abs(high), 1.0) * 0.004
+    if high - low < least:
+        low, high = (low + high - least) / 2, (low + high + least) / 2
+    axes = _Axes(*_padded(xs[0], xs[-1]), *_padded(low, high))
+    path = " ".join(f"{axes.x(x):.1f},{axes.y(y):.1f}" for x, y in points)
+    dots = [
+        Markup('<circle class="selected" cx="{:.1f}" cy="{:.1f}" r="3.4"><title>{}</title></circle>').format(
+            axes.x(x), axes.y(y), f"{x_label} {x:g}: {y_label} {y:.4f}"
+        )
+        for x, y in points
+    ]
+    mark = Markup("")
+    if marked is not None:
+        mark = Markup('<line class="cutoff" x1="{x:.1f}" x2="{x:.1f}" y1="{}" y2="{}"/>').format(
+            _TOP, _HEIGHT - _BOTTOM, x=axes.x(marked)
+        )
+    drawn = Markup('<polyline class="selected" points="{}"/>').format(path)
+    return _figure(f"{y_label} over {x_label}", [axes.draw(x_label, y_label, "{:.4g}"), mark, drawn, *dots])
+
+
+def clouds(points: Sequence[tuple[float, float, str, str]], x_label: str, y_label: str) -> Markup:
+    """A dot for every point, over each other in their order; both axes have the same scale, and no numbers.
+
+    Args:
+        points: at least one of x, y, the class of the dot, and what it says when pointed at.
+    """
+    xs, ys = [point[0] for point in points], [point[1] for point in points]
+    left, right = _padded(min(xs), max(xs))
+    bottom, top = _padded(min(ys), max(ys))
+    scale = max((right - left) / _MAP_WIDTH, (top - bottom) / _MAP_HEIGHT)
+    middle_x, middle_y = (left + right) / 2, (bottom + top) / 2
+    dots = [
+        Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="3"><title>{}</title></circle>').format(
+            name, _MAP_WIDTH / 2 + (x - middle_x) / scale, _MAP_HEIGHT / 2 - (y - middle_y) / scale, caption
+        )
+        for x, y, name, caption in points
+    ]
+    labels = Markup('<text class="axis" x="{}" y="{}" text-anchor="end">{} →</text>').format(
+        _MAP_WIDTH - 4, _MAP_HEIGHT - 6, x_label
+    ) + Markup('<text class="axis" x="4" y="14">↑ {}</text>').format(y_label)
+    return _figure(f"{y_label} against {x_label}", [labels, *dots], _MAP_WIDTH, _MAP_HEIGHT)
+
+
 @dataclass(frozen=True)
 class _Axes:
     left: float
@@ -159,9 +216,9 @@ class _Axes:
         return Markup("").join(marks)
 
 
-def _figure(description: str, parts: Sequence[Markup]) -> Markup:
+def _figure(description: str, parts: Sequence[Markup], width: int = _WIDTH, height: int = _HEIGHT) -> Markup:
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        _WIDTH, _HEIGHT, description, Markup("").join(parts)
+        width, height, description, Markup("").join(parts)
     )
 
 

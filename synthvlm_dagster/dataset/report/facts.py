@@ -20,6 +20,14 @@ from synthvlm_dagster.storage import Storage
 MEASURES = {"clip_score": "CLIPScore", "ssim": "SSIM", "weighted_score": "Weighted score"}
 """Score columns and what people call them."""
 
+JUDGES = {
+    "siglip_score": "SigLIP",
+    "vqa_score": "VQAScore",
+    "aesthetic_score": "Aesthetic score",
+    "safety_score": "Unsafe or marked",
+}
+"""Columns of the held-out judges and what people call them."""
+
 _BINS = 30
 _POINTS_PER_GROUP = 600
 _EXAMPLES_PER_RULE = 4
@@ -102,7 +110,7 @@ class Facts:
         rules: curation rules that rejected something, the strictest first.
         kept_by_text: share of the captions that the ratio rules keep, by the form of the text that is measured; the
             recipe's own form comes first.
-        comparisons: one per measure of `MEASURES`.
+        comparisons: one per measure of `MEASURES`, then one per held-out judge of the recipe.
         distributions: one per measure of `MEASURES`; empty when nothing was scored.
         points: a pseudo-random sample of scored images, (CLIPScore, SSIM).
         lowest_selected: smallest weighted score among the selected pairs.
@@ -119,13 +127,15 @@ class Facts:
 
 
 def scored_pairs(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
-    """Every scored image: image_id, caption_id, shard, attempt, text, the columns of `MEASURES`, and rank.
+    """Every scored image: image_id, caption_id, shard, attempt, text, the columns of `MEASURES`, rank.
 
-    rank is null for images that were not selected. Rows with a score that is not a number are left out.
+    rank is null for images that were not selected. Rows with a score that is not a number are left out. The held-out
+    judges that the recipe has follow, each a column that is null where it measured nothing.
     """
+    judges = recipe.scoring.judges.columns
     return (
         read_scores(recipe, storage)
-        .select("image_id", "caption_id", "shard", "attempt", "text", "clip_score", "ssim")
+        .select("image_id", "caption_id", "shard", "attempt", "text", "clip_score", "ssim", *judges)
         .filter(pl.col("clip_score").is_finite() & pl.col("ssim").is_finite())
         .with_columns(weighted_score(recipe.selection.ssim_weight))
         .join(storage.scan(SELECTED).select("image_id", "rank"), on="image_id", how="left")
@@ -140,9 +150,10 @@ def gather_facts(recipe: Recipe, storage: Storage) -> Facts:
     """
     scored = scored_pairs(recipe, storage)
     selected = pl.col("rank").is_not_null()
+    labels = MEASURES | {column: JUDGES[column] for column in recipe.scoring.judges.columns}
     averages = scored.select(
-        function(pl.col(column).filter(condition)).alias(f"{column} {group} {name}")
-        for column in MEASURES
+        function(pl.col(column).fill_nan(None).filter(condition)).alias(f"{column} {group} {name}")
+        for column in labels
         for group, condition in (("all", pl.lit(True)), ("selected", selected), ("left", ~selected))
         for name, function in (("mean", pl.Expr.mean), ("median", pl.Expr.median))
     ).collect()
@@ -160,7 +171,7 @@ def gather_facts(recipe: Recipe, storage: Storage) -> Facts:
                     for group in ("all", "selected", "left")
                 ),
             )
-            for column, label in MEASURES.items()
+            for column, label in labels.items()
         ),
         distributions=tuple(
             distribution

@@ -76,14 +76,14 @@ def gather_galleries(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> 
     frames = [frame for _, _, frame in groups]
     thumbnails = _thumbnails(recipe, storage, pl.concat(frames).select("image_id", "shard"))
     return tuple(
-        Gallery(title, note, tuple(_pair(row, thumbnails) for row in frame.iter_rows(named=True)))
+        Gallery(title, note, tuple(as_pair(row, thumbnails) for row in frame.iter_rows(named=True)))
         for title, note, frame in groups
         if frame.height
     )
 
 
-def thumbnail(content: bytes, image_id: str) -> str:
-    """An encoded image as a `data:image/webp` URI, no side longer than `THUMBNAIL_SIDE`.
+def thumbnail(content: bytes, image_id: str, quality: int = _QUALITY) -> str:
+    """An encoded image as a `data:image/webp` URI of some quality (0–100), no side longer than `THUMBNAIL_SIDE`.
 
     Raises:
         ImageError: the image cannot be decoded; names `image_id`.
@@ -96,8 +96,14 @@ def thumbnail(content: bytes, image_id: str) -> str:
         raise ImageError(f"image {image_id}: cannot be decoded: {error}") from error
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
     encoded = io.BytesIO()
-    small.save(encoded, format="webp", quality=_QUALITY)
+    small.save(encoded, format="webp", quality=quality)
     return f"data:image/webp;base64,{base64.b64encode(encoded.getvalue()).decode()}"
+
+
+def as_pair(row: dict[str, Any], thumbnails: dict[str, str]) -> Pair:
+    """A row of `scored_pairs` with its picture from image_id → `data:` URI."""
+    fields = ("image_id", "text", "clip_score", "ssim", "weighted_score", "rank")
+    return Pair(**{name: row[name] for name in fields}, thumbnail=thumbnails[row["image_id"]])
 
 
 def _thumbnails(recipe: Recipe, storage: Storage, pairs: pl.DataFrame) -> dict[str, str]:
@@ -106,8 +112,3 @@ def _thumbnails(recipe: Recipe, storage: Storage, pairs: pl.DataFrame) -> dict[s
         for batch in with_images(recipe, storage, pairs)
         for image_id, image in batch.select("image_id", "image").iter_rows()
     }
-
-
-def _pair(row: dict[str, Any], thumbnails: dict[str, str]) -> Pair:
-    fields = ("image_id", "text", "clip_score", "ssim", "weighted_score", "rank")
-    return Pair(**{name: row[name] for name in fields}, thumbnail=thumbnails[row["image_id"]])

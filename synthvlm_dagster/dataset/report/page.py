@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+import polars as pl
 from markupsafe import Markup
 
 from synthvlm_dagster.dataset.merit import describe_merit
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
-from synthvlm_dagster.dataset.report.charts import histogram, scatter
-from synthvlm_dagster.dataset.report.facts import Facts, gather_facts, scored_pairs
+from synthvlm_dagster.dataset.references import read_summary
+from synthvlm_dagster.dataset.report.browse import Browser, gather_browser
+from synthvlm_dagster.dataset.report.charts import clouds, histogram, line, scatter
+from synthvlm_dagster.dataset.report.concepts import Coverage, gather_coverage
+from synthvlm_dagster.dataset.report.cost import GENERATION, SCORING, Cost, cost_per_pair
+from synthvlm_dagster.dataset.report.embedding_map import SELECTED as CHOSEN
+from synthvlm_dagster.dataset.report.embedding_map import EmbeddingMap, gather_embedding_map
+from synthvlm_dagster.dataset.report.facts import JUDGES, MEASURES, Facts, gather_facts, scored_pairs
 from synthvlm_dagster.dataset.report.gallery import Gallery, gather_galleries
+from synthvlm_dagster.dataset.report.sweep import gather_sweep
 from synthvlm_dagster.images.contact_sheet import contact_sheet
 from synthvlm_dagster.images.licences import licence_statement
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import scorer_name
 from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.work import Work
 
 PAGE = "dataset/report/index.html"
 
@@ -39,22 +51,69 @@ class Report:
     facts: Facts
 
 
-def write_report(recipe: Recipe, storage: Storage) -> Report:
+@dataclass(frozen=True)
+class Contents:
+    """Everything on the page, in the order in which it is shown.
+
+    Attributes:
+        facts: the numbers.
+        references: as `read_summary` gives it.
+        sweep: as `lambda_sweep` gives it; None when nothing is scored, or λ plays no part in the selection.
+        embedding_map: None when there are too few images, or their embeddings are not kept.
+        coverage: None when no caption is selected.
+        cost: None when no time is known.
+        galleries: the best and the worst.
+        browser: the pairs to search.
+    """
+
+    facts: Facts
+    references: pl.DataFrame
+    sweep: pl.DataFrame | None
+    embedding_map: EmbeddingMap | None
+    coverage: Coverage | None
+    cost: Cost | None
+    galleries: tuple[Gallery, ...]
+    browser: Browser
+
+
+def write_report(recipe: Recipe, storage: Storage, work: Mapping[str, Work] | None = None) -> Report:
     """Write the page for what the recipe's tables hold.
+
+    Args:
+        recipe: what was built.
+        storage: the store of its tables, and of the page.
+        work: what the shards took, by `GENERATION` and `SCORING`; without it the page has no costs.
 
     Raises:
         StorageError: a table or an image is missing, or the page cannot be written.
         ImageError: an image that is to be shown cannot be decoded.
     """
+    scored = scored_pairs(recipe, storage)
     facts = gather_facts(recipe, storage)
-    galleries = gather_galleries(recipe, storage, scored_pairs(recipe, storage))
-    page = render_page(recipe, facts, galleries).encode()
+    made, measured, pairs = (step.count for step in facts.images[1:])
+    contents = Contents(
+        facts=facts,
+        references=read_summary(recipe, storage),
+        sweep=gather_sweep(recipe, scored),
+        embedding_map=gather_embedding_map(recipe, storage, scored),
+        coverage=gather_coverage(storage),
+        cost=cost_per_pair(
+            work or {}, {GENERATION: made, SCORING: measured}, pairs, recipe.generation.price_per_gpu_hour
+        ),
+        galleries=gather_galleries(recipe, storage, scored),
+        browser=gather_browser(recipe, storage, scored),
+    )
+    page = render_page(recipe, contents).encode()
     storage.write_bytes(PAGE, page)
     return Report(location=storage.url(PAGE), bytes=len(page), facts=facts)
 
 
-def render_page(recipe: Recipe, facts: Facts, galleries: tuple[Gallery, ...]) -> str:
-    """The page as HTML. Everything that comes from captions or the recipe is escaped."""
+def render_page(recipe: Recipe, contents: Contents) -> str:
+    """The page as HTML. Everything that comes from captions or the recipe is escaped.
+
+    Beside that its content security policy lets no script run but the page's own, known by its hash, and nothing be
+    fetched from anywhere.
+    """
     import jinja2
 
     environment = jinja2.Environment(
@@ -64,16 +123,31 @@ def render_page(recipe: Recipe, facts: Facts, galleries: tuple[Gallery, ...]) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"score": _score, "count": "{:,}".format, "gain": lambda value: f"{value:+.3f}"}
+    environment.filters |= {
+        "score": _score,
+        "count": "{:,}".format,
+        "gain": lambda value: f"{value:+.3f}",
+        "figures": _two_figures,
+    }
+    style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    facts = contents.facts
     return environment.get_template("page.html.jinja").render(
         recipe=recipe,
         facts=facts,
-        galleries=galleries,
+        contents=contents,
+        galleries=contents.galleries,
         generator=_generator(recipe),
         scorer=_scorer(recipe),
         selection=_selection(recipe),
         histograms=[histogram(distribution) for distribution in facts.distributions],
         scatter=_scatter(recipe, facts),
+        sweep=_sweep(recipe, contents.sweep),
+        embedding_map=_map(contents.embedding_map),
+        datasets=contents.references.to_dicts(),
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
     )
 
 
@@ -153,3 +227,39 @@ def _scatter(recipe: Recipe, facts: Facts) -> Markup | None:
     if recipe.selection.strategy == "paper" and facts.lowest_selected is not None:
         cutoff = (recipe.selection.ssim_weight, facts.lowest_selected)
     return scatter(facts.points, "CLIPScore", "SSIM", cutoff)
+
+
+def _sweep(recipe: Recipe, sweep: pl.DataFrame | None) -> list[Markup]:
+    """One chart per measure over λ; measures of which nothing is known are left out."""
+    if sweep is None:
+        return []
+    labels = {**MEASURES, **JUDGES, "overlap": "Overlap with the selection"}
+    weights = sweep["ssim_weight"].to_list()
+    return [
+        line(weights, sweep[name].to_list(), "λ", labels.get(name, name), recipe.selection.ssim_weight)
+        for name in sweep.columns
+        if name != "ssim_weight" and sweep[name].count()
+    ]
+
+
+def _map(embeddings: EmbeddingMap | None) -> Markup | None:
+    if embeddings is None:
+        return None
+    groups = list(embeddings.sizes)
+    dots = [
+        (point.x, point.y, f"group-{groups.index(point.group)}", f"{point.group}: {point.caption}")
+        # The selected lie on top: they are what one looks for.
+        for point in sorted(embeddings.points, key=lambda point: point.group == CHOSEN)
+    ]
+    first, second = (f"{share:.0%}" for share in embeddings.explained)
+    return clouds(dots, f"first component ({first} of the variance)", f"second component ({second})")
+
+
+def _two_figures(value: float) -> str:
+    """A positive number with two significant figures at least, without exponent: 0.0042, 1.3, 250."""
+    return f"{value:,.0f}" if value >= 10 else f"{float(f'{value:.2g}'):.10f}".rstrip("0").rstrip(".")
+
+
+def _hash(text: str) -> str:
+    """As a content security policy names an inline script or style."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -1,7 +1,9 @@
 """The report's page: its numbers, its pictures, and that captions stay text."""
 
 import base64
+import hashlib
 import io
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 
@@ -10,10 +12,14 @@ import pytest
 from PIL import Image
 
 from synthvlm_dagster.dataset.pairs import SELECTED
+from synthvlm_dagster.dataset.report import browse
+from synthvlm_dagster.dataset.report.browse import gather_browser
+from synthvlm_dagster.dataset.report.cost import GENERATION, SCORING
 from synthvlm_dagster.dataset.report.facts import gather_facts, scored_pairs
 from synthvlm_dagster.dataset.report.gallery import THUMBNAIL_SIDE, gather_galleries, thumbnail
 from synthvlm_dagster.dataset.report.page import PAGE, preview, write_report
 from synthvlm_dagster.errors import ImageError
+from synthvlm_dagster.work import Work
 from synthvlm_dagster_tests.dataset.conftest import HOSTILE_CAPTION, Project, good_captions
 
 MakeProject = Callable[..., Project]
@@ -99,20 +105,23 @@ def test_galleries_show_best_last_and_left_out(make_project: MakeProject) -> Non
 def test_the_page_needs_no_other_file(make_project: MakeProject) -> None:
     page = written_page(make_project())
     images = page.attributes("img", "src")
-    assert len(images) == 24
+    assert len(images) == 48, "24 images, each in a gallery and in the sample to search"
     for source in images:
         kind, _, content = source.partition(",")
         assert kind == "data:image/webp;base64"
         with Image.open(io.BytesIO(base64.b64decode(content))) as image:
             assert max(image.size) <= THUMBNAIL_SIDE
-    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.elements}
+    assert not {"link", "iframe", "object"} & {tag for tag, _ in page.elements}
+    assert page.attributes("script", "src") == []
     assert not [
         url
         for name in ("src", "href")
         for tag, found in page.elements
-        if (url := found.get(name)) and not url.startswith("data:")
+        if (url := found.get(name)) and not url.startswith(("data:", "#"))
     ]
-    assert len(page.attributes("svg", "viewbox")) == 4
+    assert len(page.attributes("svg", "viewbox")) == 7
+    ids = page.attributes("section", "id")
+    assert [link.removeprefix("#") in ids for link in page.attributes("a", "href")] == [True] * 7
 
 
 def test_captions_with_html_are_text(make_project: MakeProject) -> None:
@@ -125,7 +134,7 @@ def test_captions_with_html_are_text(make_project: MakeProject) -> None:
     assert attack in page.text
     assert "<b>bold</b> <b>bold</b>" in page.text
     assert {HOSTILE_CAPTION, attack} <= set(page.attributes("p", "title"))
-    assert "<script" not in html
+    assert [tag for tag, _ in page.elements].count("script") == html.count("<script") == 1
     assert not [name for _, found in page.elements for name in found if name.startswith("on")]
     assert "Tables <b>made</b> for tests." in page.text
 
@@ -146,6 +155,78 @@ def test_a_page_without_scores_can_be_written(make_project: MakeProject) -> None
     page = written_page(project)
     assert "No image has been scored yet" in page.text
     assert page.attributes("img", "src") == []
+
+
+def policy(html: str, directive: str) -> str:
+    found = re.search(rf"[ ;\"]{directive} '([^']+)'", html)
+    assert found is not None
+    return found.group(1)
+
+
+def test_the_policy_names_the_pages_own_script_and_style(make_project: MakeProject) -> None:
+    project = make_project()
+    write_report(project.recipe, project.storage)
+    html = project.storage.read_bytes(PAGE).decode()
+    for tag, directive in (("script", "script-src"), ("style", "style-src")):
+        inline = html.split(f"<{tag}>")[1].split(f"</{tag}>")[0]
+        digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+        assert policy(html, directive) == f"sha256-{digest}"
+    assert policy(html, "default-src") == "none"
+
+
+def test_the_searchable_sample_is_stable_half_selected_and_bounded(make_project: MakeProject) -> None:
+    project = make_project(good_captions(40), report={"gallery_pairs": 20})
+    scored = scored_pairs(project.recipe, project.storage)
+    browser = gather_browser(project.recipe, project.storage, scored)
+    assert (browser.selected, browser.left_out) == (10, 10)
+    assert (browser.of_selected, browser.of_left_out) == (20, 60)
+    ranks = [pair.rank for pair in browser.pairs]
+    assert ranks[:10] == sorted(rank for rank in ranks if rank is not None)
+    scores = [pair.weighted_score for pair in browser.pairs[10:]]
+    assert scores == sorted(scores, reverse=True)
+    assert browser == gather_browser(project.recipe, project.storage, scored)
+
+
+def test_the_sample_is_cut_where_its_pictures_become_too_large(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_project(good_captions(40), report={"gallery_pairs": 40})
+    scored = scored_pairs(project.recipe, project.storage)
+    whole = gather_browser(project.recipe, project.storage, scored)
+    assert len(whole.pairs) == 40
+    monkeypatch.setattr(browse, "_MOST_BYTES", sum(len(pair.thumbnail) for pair in whole.pairs) // 2)
+    cut = gather_browser(project.recipe, project.storage, scored)
+    assert set(cut.pairs) < set(whole.pairs)
+    assert 12 <= len(cut.pairs) <= 28
+    assert abs(cut.selected - cut.left_out) <= 1
+
+
+def test_a_recipe_without_searchable_pairs_has_none(make_project: MakeProject) -> None:
+    page = written_page(make_project(report={"gallery_pairs": 0}))
+    assert len(page.attributes("img", "src")) == 24
+    assert "Search the pairs" not in page.text
+
+
+def test_the_cost_is_on_the_page_when_the_time_is_known(make_project: MakeProject) -> None:
+    generation = {"model": "maker/circles", "image_format": "png", "price_per_gpu_hour": 3.6}
+    project = make_project(generation=generation)
+    work = {GENERATION: Work(12, 20.0, 4.0, on_gpu=True), SCORING: Work(24, 6.0)}
+    write_report(project.recipe, project.storage, work)
+    page = Page(project.storage.read_bytes(PAGE).decode())
+    assert "GPU-seconds" in page.text
+    cells = " ".join(page.text.split("Cost of a selected pair")[1].split("Best of")[0].split())
+    # 24 images of 2 s, and 24 of 0.25 s, for 6 pairs; 3.6 dollars an hour are 0.001 a second.
+    assert "Generation24280.008" in cells
+    assert "Scoring240.2510.001" in cells
+    assert "Together90.009" in cells
+    assert "Cost of a selected pair" not in written_page(project).text
+
+
+@pytest.mark.parametrize(("strategy", "charts"), [("paper", 7), ("random", 4), ("clip-only", 4)])
+def test_the_sweep_is_drawn_where_there_is_a_weight(make_project: MakeProject, strategy: str, charts: int) -> None:
+    page = written_page(make_project(selection={"strategy": strategy, "share": 0.5}))
+    assert len(page.attributes("svg", "viewbox")) == charts
+    assert ("Other weights of SSIM" in page.text) == (charts == 7)
 
 
 def test_equal_tables_give_the_same_page(make_project: MakeProject) -> None:
