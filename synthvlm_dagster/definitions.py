@@ -10,6 +10,7 @@ from synthvlm_dagster.dataset import assets as dataset_assets
 from synthvlm_dagster.dataset import checks as dataset_checks
 from synthvlm_dagster.images import assets as image_assets
 from synthvlm_dagster.images import checks as image_checks
+from synthvlm_dagster.operations import assets as operation_assets
 from synthvlm_dagster.operations.terminal_log import terminal_log
 from synthvlm_dagster.recipe import active_recipe
 from synthvlm_dagster.scores import assets as score_assets
@@ -20,8 +21,13 @@ from synthvlm_dagster.storage import Storage
 # long. Read when PyTorch loads, so it must stand before.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Only a recipe that lets scores decide on the number of images has further attempts.
+asset_modules = [caption_assets, image_assets, score_assets, dataset_assets]
+if active_recipe().attempts.adaptive:
+    asset_modules.insert(3, operation_assets)
+
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([caption_assets, image_assets, score_assets, dataset_assets]),
+    assets=dg.load_assets_from_modules(asset_modules),
     asset_checks=dg.load_asset_checks_from_modules([caption_checks, image_checks, score_checks, dataset_checks]),
     resources={"recipe": active_recipe(), "storage": Storage(active_recipe().storage)},
     # One process per run: a step in a child process would outlive its killed run and keep the GPU busy.

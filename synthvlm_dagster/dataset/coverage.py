@@ -23,7 +23,7 @@ def complete_scores(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
         IncompleteShardsError: a planned image has no score; names the shards and what each lacks.
         StorageError: nothing has been planned yet, or a file of scores cannot be read.
     """
-    planned = read_plan(storage).select("image_id", "shard")
+    planned = read_plan(recipe, storage).select("image_id", "shard")
     scores = read_scores(recipe, storage)
     try:
         scored = scores.select("image_id").collect()

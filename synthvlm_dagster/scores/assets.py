@@ -42,23 +42,29 @@ def image_scores(
     """
     scorer = ClipScorer(recipe.scoring.clip, recipe.scoring.device)
 
-    def score(shard: str) -> tuple[str, dict[str, Any]]:
-        scoring = score_shard(recipe, storage, shard, scorer, on_progress=context.log.info)
-        table = scores_table(recipe, shard)
-        scores = read_scores(recipe, storage, shard).select("image_id", "clip_score", "ssim").collect()
-        return fingerprint(table, sorted(scores["image_id"])), {
-            **table_metadata(
-                storage, table, row_count=scores.height, schema=SCORES_SCHEMA, descriptions=SCORES_COLUMNS
-            ),
-            "images_scored_now": scoring.measured,
-            "images_per_second": round(scoring.images_per_second, 3),
-            "seconds": round(scoring.seconds, 1),
-            "scorer": scorer_name(recipe),
-            **_described(scores, "clip_score"),
-            **_described(scores, "ssim"),
-        }
+    yield from materialize_each_shard(
+        context,
+        lambda shard: score_images(recipe, storage, shard, scorer, context.log),
+        lambda shard: evaluate_scores(recipe, storage, shard),
+    )
 
-    yield from materialize_each_shard(context, score, lambda shard: evaluate_scores(recipe, storage, shard))
+
+def score_images(
+    recipe: Recipe, storage: Storage, shard: str, scorer: ClipScorer, log: dg.DagsterLogManager
+) -> tuple[str, dict[str, Any]]:
+    """Measure the images of a shard that have no score: data version and metadata of `image_scores` for the shard."""
+    scoring = score_shard(recipe, storage, shard, scorer, on_progress=log.info)
+    table = scores_table(recipe, shard)
+    scores = read_scores(recipe, storage, shard).select("image_id", "clip_score", "ssim").collect()
+    return fingerprint(table, sorted(scores["image_id"])), {
+        **table_metadata(storage, table, row_count=scores.height, schema=SCORES_SCHEMA, descriptions=SCORES_COLUMNS),
+        "images_scored_now": scoring.measured,
+        "images_per_second": round(scoring.images_per_second, 3),
+        "seconds": round(scoring.seconds, 1),
+        "scorer": scorer_name(recipe),
+        **_described(scores, "clip_score"),
+        **_described(scores, "ssim"),
+    }
 
 
 def _described(scores: pl.DataFrame, column: str) -> dict[str, Any]:
