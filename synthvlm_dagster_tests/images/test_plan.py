@@ -98,7 +98,7 @@ def test_added_attempts_belong_to_the_plan(recipe: Recipe, storage: Storage) -> 
     add_attempts(recipe, storage, "0001", added((4, 3), (7, 2)))
     shard = read_plan(recipe, storage, "0001")
     assert names(shard) == [(1, 0), (1, 1), (4, 0), (4, 1), (4, 2), (4, 3), (7, 0), (7, 1), (7, 2)]
-    assert shard["text"].to_list() == [f"caption {int(name, 16)}" for name in shard["caption_id"]]
+    assert shard["text"].to_list() == [f"caption {name}" for name in shard["caption_id"]]
     whole = read_plan(recipe, storage)
     assert whole.height == 23
     assert whole.columns == shard.columns
