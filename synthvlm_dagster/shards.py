@@ -39,16 +39,18 @@ def materialize_each_shard(
         make_shard: makes the shard of a partition key; returns the data version of its table and metadata.
         check_shard: evaluates the asset's partitioned check for a shard. Called in a run of many shards, where Dagster
             would evaluate the check for all of them together, or, without the asset's output, not at all.
-        before_shard: called before `make_shard`, where work on the shard changes other assets too: yields their events.
+        before_shard: called before `make_shard`, where work on the shard makes its inputs anew: yields their events.
 
     Yields:
         One materialization per shard as it is done. The asset's output, which would record every shard of the run
-        once more, follows only where something waits for it: in a run of one shard, or with other assets.
+        once more, follows only where it is the only record, or other assets of the run wait for it.
 
     Raises:
         dagster.Failure: at the end, when a shard failed.
     """
     keys = list(context.partition_keys)
+    # Of one shard the output tells enough, but for inputs it tells what they were when the run began.
+    record_each = len(keys) > 1 or before_shard is not None
     failures: dict[str, Exception] = {}
     versions: list[str] = []
     for key in keys:
@@ -61,7 +63,7 @@ def materialize_each_shard(
             context.log.exception(f"shard {key} failed")
             failures[key] = error
             continue
-        if len(keys) > 1:
+        if record_each:
             yield shard_materialization(context, context.assets_def, key, version, metadata)
             if check_shard:
                 yield check_shard(key)
@@ -75,7 +77,7 @@ def materialize_each_shard(
             metadata={"failed_shards": ", ".join(failures)},
             allow_retries=False,
         )
-    if len(keys) == 1 or _other_assets_follow(context):
+    if not record_each or _other_assets_follow(context):
         context.set_data_version(context.asset_key, dg.DataVersion("-".join(versions)))
         yield dg.Output(None)
 
