@@ -43,7 +43,7 @@ def test_recipes_models_and_captions_are_inside(installed):
         "project/workspace.yaml",
         "demo/captions/world.tsv",
         "captions/special_characters.txt",
-        "dataset/report.html.jinja",
+        "dataset/report/page.html.jinja",
     ):
         assert (package / file).is_file(), file
     assert list(package.glob("demo/models/**/model_index.json"))

@@ -144,7 +144,8 @@ def test_kill_9_costs_no_more_unet_calls_than_the_lost_images(
         wait_for_chunks(recipe, storage, 1)
         kill(process)
     lost = planned_images(recipe, storage, SHARD).missing.height
-    assert lost == 6
+    # Of the eight images the first two are written, the next two on their way to the store.
+    assert lost in (4, 6)
 
     generator = DiffusersGenerator(recipe.generation)
     generator.load()

@@ -8,6 +8,7 @@ import re
 
 from synthvlm_dagster.captions.files import SourceFile
 from synthvlm_dagster.captions.formats.base import FormatError
+from synthvlm_dagster.captions.formats.first_bytes import compression
 from synthvlm_dagster.captions.formats.parquet import detect_parquet
 from synthvlm_dagster.captions.formats.tables import CC3M_COLUMNS, CC12M_COLUMNS
 from synthvlm_dagster.recipe import CaptionSource
@@ -35,7 +36,8 @@ def detect_format(file: SourceFile, head: bytes, source: CaptionSource) -> str |
     """
     extension = file.extension
     start = head.removeprefix(codecs.BOM_UTF8).lstrip()
-    first_line = start.partition(b"\n")[0].rstrip(b"\r")
+    # A byte of compressed text that looks like a tab parts no columns.
+    first_line = b"" if compression(head) else start.partition(b"\n")[0].rstrip(b"\r")
     if extension == "csv":
         return extension
     if extension == "txt":

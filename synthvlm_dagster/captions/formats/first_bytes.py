@@ -41,9 +41,14 @@ def read_head(file: SourceFile) -> bytes:
     return head
 
 
+def compression(head: bytes) -> str | None:
+    """The usual name ending of a compressed file that begins like this; None when it is not compressed."""
+    return next((ending for mark, ending in _PACKED.items() if head.startswith(mark)), None)
+
+
 def require_text(head: bytes) -> None:
     """Raise FormatError when a file that should be text is compressed under another name, or is not in UTF-8."""
-    if packed := next((ending for mark, ending in _PACKED.items() if head.startswith(mark)), None):
+    if packed := compression(head):
         raise FormatError(f"it is compressed, and its name does not end in {packed}", f"Rename it to end in {packed}")
     zeros = head.count(0) / len(head)
     mark = next((name for mark, name in _OTHER_UNICODE.items() if head.startswith(mark)), None)

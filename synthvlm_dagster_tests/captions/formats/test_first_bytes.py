@@ -67,6 +67,11 @@ def test_a_zip_archive_says_how_its_files_are_named(tmp_path, name):
     refused(tmp_path, name, packed.getvalue(), rf"it is a zip archive.*zip://\*\.json::{tmp_path}")
 
 
+def test_a_compressed_file_with_a_byte_that_looks_like_a_tab(tmp_path):
+    packed = gzip.compress(CAPTIONS["txt"].encode(), mtime=0x09090909)
+    refused(tmp_path, "a.txt", packed, r"it is compressed, .* Rename it .*\.gz")
+
+
 @pytest.mark.parametrize(
     ("pack", "ending"),
     [(gzip.compress, "gz"), (zstandard.compress, "zst"), (bz2.compress, "bz2"), (lzma.compress, "xz")],
