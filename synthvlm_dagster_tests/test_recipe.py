@@ -157,14 +157,14 @@ def test_any_values_are_a_recipe_or_a_clear_error(content):
 @pytest.mark.parametrize(
     ("written", "fewest", "most", "in_words"),
     [
-        ("{}", 1, 1, "1"),
-        ("{per_caption: 4}", 4, 4, "4"),
-        ("{max: 5, until: 0.79}", 1, 5, "1 to 5, until CLIPScore + 0.5·SSIM ≥ 0.79"),
+        ("{}", 1, 1, "1 for each caption"),
+        ("{per_caption: 4}", 4, 4, "4 for each caption"),
+        ("{max: 5, until: 0.79}", 1, 5, "1 to 5 for each caption, until CLIPScore + 0.5·SSIM ≥ 0.79"),
         (
             "{min: 2, max: 3, until: 0.3, ssim_weight: 0, budget: 2.5}",
             2,
             3,
-            "2 to 3, until CLIPScore + 0·SSIM ≥ 0.3, 2.5 on average",
+            "2 to 3 for each caption, 2.5 on average, until CLIPScore + 0·SSIM ≥ 0.3",
         ),
     ],
 )

@@ -30,9 +30,9 @@ def next_attempts(tried: pl.DataFrame, attempts: Attempts) -> pl.DataFrame:
 
     Best spent first, as a budget may not do for all: captions in falling order of their best score, so those nearest to
     the bar, then by caption_id; last those of which no image could be made. An image is likelier to lift a caption over
-    the bar the less is lacking, and the selection keeps the captions on top. On the demo, with the bar at its best
-    tenth and half an image per caption to spend, the mean of the selected fifth rose by 0.0025 so, and not at all when
-    the worst came first, which is what lifts the mean over all captions.
+    the bar the less is lacking, and the selection keeps the captions on top. On the demo, with the bar at the best
+    tenth of its images and half an image per caption to spend, the mean of the best fifth of the captions rose from
+    1.3800 to 1.3837 so, and to 1.3801 when the worst came first; that of all captions from 1.190 to 1.194 and 1.203.
 
     A caption with an image that is still to be made or measured waits, so that asking twice adds nothing.
 

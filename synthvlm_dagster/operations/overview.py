@@ -56,14 +56,14 @@ def _plan_lines(recipe: Recipe, storage: Storage, instance: dg.DagsterInstance) 
         captions = f"at most {limit:,} captions" if limit else "every caption kept"
         found = _captions_found(storage) or f"not read yet; sources: {sources}"
         lines.append(("captions", found))
-        lines.append(("images", f"{recipe.attempts.in_words}, for {captions}, in {recipe.shards} shards"))
+        lines.append(("images", f"{recipe.attempts.in_words}; {captions}, in {recipe.shards} shards"))
         return lines
     progress = shard_progress(recipe, storage)
     unfinished = progress.filter(pl.col("missing") > 0)["shard"].to_list()
     lines.append(("captions", _captions_found(storage)))
     lines.append(("images", f"{progress['planned'].sum():,} planned, {progress['missing'].sum():,} to make"))
     if recipe.attempts.adaptive and (more := attempts_still_possible(tried_images(recipe, storage), recipe.attempts)):
-        lines.append(("more images", f"at most {more:,}: for each caption {recipe.attempts.in_words}"))
+        lines.append(("more images", f"at most {more:,}: {recipe.attempts.in_words}"))
     if failed := int(progress["failed"].sum()):
         lines.append(("failed", f"{failed:,} images could not be made; more generation.retries try other seeds"))
     if to_make := int(progress["missing"].sum()):

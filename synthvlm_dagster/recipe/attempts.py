@@ -58,9 +58,10 @@ class Attempts(Section):
     def in_words(self) -> str:
         """How many images a caption gets, for people."""
         if not self.adaptive:
-            return f"{self.fewest}"
+            return f"{self.fewest} for each caption"
         bar = f"until CLIPScore + {self.ssim_weight:g}·SSIM ≥ {self.until:g}"
-        return f"{self.fewest} to {self.most}, {bar}" + (f", {self.budget:g} on average" if self.budget else "")
+        budget = f", {self.budget:g} on average" if self.budget else ""
+        return f"{self.fewest} to {self.most} for each caption{budget}, {bar}"
 
     @model_validator(mode="after")
     def _fixed_or_adaptive(self) -> Attempts:

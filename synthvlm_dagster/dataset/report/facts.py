@@ -201,7 +201,7 @@ def _image_steps(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> tupl
     measured, captions = scored.select(pl.len(), pl.col("caption_id").n_unique().alias("captions")).collect().row(0)
     chosen = _count(storage.scan(SELECTED))
     steps = (
-        ("Images planned", planned, f"{recipe.attempts.in_words} for each caption"),
+        ("Images planned", planned, recipe.attempts.in_words),
         ("Images generated", generated, _ungenerated(failed, missing)),
         ("Images scored", measured, _lacking(generated - measured, "without a score") + _saved(recipe, scored)),
         ("Pairs selected", chosen, f"{chosen / captions:.1%} of the scored captions" if captions else ""),
