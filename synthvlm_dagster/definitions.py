@@ -21,14 +21,24 @@ from synthvlm_dagster.storage import Storage
 # long. Read when PyTorch loads, so it must stand before.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# Only a recipe that lets scores decide on the number of images has further attempts.
-asset_modules = [caption_assets, image_assets, score_assets, dataset_assets]
-if active_recipe().attempts.adaptive:
-    asset_modules.insert(3, operation_assets)
+_left_out = dataset_assets.switched_off_exports(active_recipe())
+if not active_recipe().attempts.adaptive:
+    # Scores have no say in how many images a caption gets.
+    _left_out.add(operation_assets.further_attempts.key)
+_asset_modules = [caption_assets, image_assets, score_assets, operation_assets, dataset_assets]
+_check_modules = [caption_checks, image_checks, score_checks, dataset_checks]
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules(asset_modules),
-    asset_checks=dg.load_asset_checks_from_modules([caption_checks, image_checks, score_checks, dataset_checks]),
+    assets=[
+        asset
+        for asset in dg.load_assets_from_modules(_asset_modules)
+        if isinstance(asset, dg.AssetsDefinition) and asset.keys.isdisjoint(_left_out)
+    ],
+    asset_checks=[
+        check
+        for check in dg.load_asset_checks_from_modules(_check_modules)
+        if _left_out.isdisjoint(key.asset_key for key in check.check_keys)
+    ],
     resources={"recipe": active_recipe(), "storage": Storage(active_recipe().storage)},
     # One process per run: a step in a child process would outlive its killed run and keep the GPU busy.
     executor=dg.in_process_executor,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -21,11 +20,11 @@ import polars as pl
 from fsspec.implementations.local import LocalFileSystem
 
 from synthvlm_dagster.errors import StorageError
+from synthvlm_dagster.folder_swap import TEMPORARY_PREFIX, replaced_folder
 
 if TYPE_CHECKING:
     import pyarrow
 
-TEMPORARY_PREFIX = ".tmp-"
 WHOLE_TABLE = "table.parquet"
 SET_ASIDE_SUFFIX = ".corrupt"
 
@@ -211,39 +210,41 @@ class Storage:
         return int(self._fs.size(self._full(path)) or 0)
 
     @contextmanager
-    def replaced_folder(self, folder: str) -> Iterator[Path]:
+    def replaced_folder(self, folder: str, last: Sequence[str] = ()) -> Iterator[Path]:
         """Build a folder aside and swap it in whole.
+
+        On a local disk that is one step, see `folder_swap`. An object store has none: first come the files that others
+        refer to, then those of `last`, in order, and at the end what the new folder has not is deleted. Who begins with
+        the files of `last` finds what they name, old or new, unless files of the two versions have the same name.
+
+        Args:
+            folder: where it shall stand.
+            last: files, by their path below the folder, that tell a reader which others there are.
 
         Yields:
             An empty local folder to fill. When the block ends without an error its files take the place of what stood
-            at `folder`; after an error or a kill the old folder stands as it was.
+            at `folder`; after an error or, on a local disk, a kill, the old folder stands as it was.
+
+        Raises:
+            StorageError: the folder cannot be written.
         """
-        target = self._full(folder)
-        if not self._is_local:
-            with tempfile.TemporaryDirectory() as local:
-                yield Path(local)
-                self._upload_folder(Path(local), folder)
-            return
-        name = uuid.uuid4().hex
-        parent = Path(target).parent
-        parent.mkdir(parents=True, exist_ok=True)
-        staged, discarded = (parent / f"{TEMPORARY_PREFIX}{name}-{part}" for part in ("new", "old"))
-        staged.mkdir()
         try:
-            yield staged
-            if Path(target).exists():
-                os.rename(target, discarded)
-            os.rename(staged, target)
+            if self._is_local:
+                with replaced_folder(Path(self._full(folder))) as staged:
+                    yield staged
+            else:
+                with tempfile.TemporaryDirectory() as local:
+                    yield Path(local)
+                    self._upload_folder(Path(local), folder, last)
         except OSError as error:
             raise StorageError(f"{self.url(folder)}: cannot be written: {error}") from error
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
-            shutil.rmtree(discarded, ignore_errors=True)
 
-    def _upload_folder(self, source: Path, folder: str) -> None:
+    def _upload_folder(self, source: Path, folder: str, last: Sequence[str]) -> None:
         fresh = sorted(file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file())
-        for name in fresh:
-            self._fs.put_file(str(source / name), self._full(f"{folder}/{name}"))
+        referring = [name for name in last if name in fresh]
+        for names in [[name for name in fresh if name not in referring], *([name] for name in referring)]:
+            if names:
+                self._fs.put([str(source / name) for name in names], [self._full(f"{folder}/{name}") for name in names])
         for stale in set(self.files(folder)) - {f"{folder}/{name}" for name in fresh}:
             self.delete(stale)
 

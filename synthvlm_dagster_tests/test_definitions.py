@@ -36,7 +36,7 @@ def test_the_graph_is_the_papers_pipeline():
     assert parents["generated_images"] == {"planned_attempts"}
     assert parents["image_scores"] == {"generated_images"}
     assert parents["selected_pairs"] == {"image_scores"}
-    for export in ("llava_dataset", "webdataset", "quality_report"):
+    for export in ("llava_dataset", "webdataset", "huggingface_dataset", "dataset_card", "quality_report"):
         assert "selected_pairs" in parents[export]
 
 

@@ -137,6 +137,23 @@ def test_a_folder_is_swapped_in_whole(storage):
     assert storage.files("dataset") == ["dataset/llava/a.json", "dataset/llava/images/2.jpg"]
 
 
+def test_an_object_store_gets_what_refers_to_others_last(monkeypatch):
+    storage = Storage(f"memory://{uuid.uuid4().hex}")
+    order = []
+    put_file = storage._fs.put_file
+
+    def noted(source, target, **_):
+        order.append(target)
+        put_file(source, target)
+
+    monkeypatch.setattr(storage._fs, "put_file", noted)
+    with storage.replaced_folder("export", last=["b.json", "a.md", "not there"]) as folder:
+        for name in ("a.md", "b.json", "c.tar", "d.tar"):
+            (folder / name).write_text(name)
+    assert [path.rpartition("/")[2] for path in order] == ["c.tar", "d.tar", "b.json", "a.md"]
+    assert storage.files("export") == [f"export/{name}" for name in ("a.md", "b.json", "c.tar", "d.tar")]
+
+
 def test_temporary_files_are_never_seen(tmp_path):
     storage = Storage(str(tmp_path))
     storage.write_bytes("folder/file", b"whole")

@@ -6,6 +6,9 @@ import dagster as dg
 import polars as pl
 
 from synthvlm_dagster.dataset.coverage import complete_scores
+from synthvlm_dagster.dataset.exports.card import CARD, write_card
+from synthvlm_dagster.dataset.exports.huggingface import FOLDER as HUGGINGFACE_FOLDER
+from synthvlm_dagster.dataset.exports.huggingface import write_huggingface
 from synthvlm_dagster.dataset.exports.llava import FOLDER as LLAVA_FOLDER
 from synthvlm_dagster.dataset.exports.llava import write_llava
 from synthvlm_dagster.dataset.exports.webdataset import FOLDER as WEBDATASET_FOLDER
@@ -126,6 +129,54 @@ def webdataset(
 @dg.asset(
     deps=["rejected_captions", image_scores, selected_pairs],
     group_name="dataset",
+    kinds={"markdown"},
+    owners=["team:data"],
+    code_version=f"1-{fingerprint(active_recipe())}",
+)
+def dataset_card(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> dg.MaterializeResult:
+    """What the dataset is, how it was made and from what, its licences and limits, as a page of Markdown."""
+    card = write_card(recipe, storage)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(fingerprint(card.text)),
+        metadata={
+            "dagster/uri": storage.url(CARD),
+            "pairs": card.pairs,
+            "card": dg.MetadataValue.md(card.text),
+        },
+    )
+
+
+@dg.asset(
+    deps=[selected_pairs, dataset_card],
+    group_name="dataset",
+    kinds={"huggingface", "parquet"},
+    owners=["team:data"],
+    code_version=f"1-{fingerprint(active_recipe().exports)}",
+)
+def huggingface_dataset(
+    context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
+) -> dg.MaterializeResult:
+    """The selected pairs as a Hugging Face dataset folder: parquet with images, the card, Croissant metadata.
+
+    One row is one selected pair: image, caption, image_id, scores and how the image was made.
+    """
+    export = write_huggingface(recipe, storage, on_progress=context.log.info)
+    card = storage.read_bytes(CARD).decode()
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(fingerprint(storage.version(SELECTED), card, recipe.exports)),
+        metadata={
+            "dagster/uri": storage.url(HUGGINGFACE_FOLDER),
+            "dagster/row_count": export.pairs,
+            "parquet_files": export.files,
+            "megabytes": round(export.bytes / 1e6, 3),
+            "sample": dg.MetadataValue.json(export.sample or {}),
+        },
+    )
+
+
+@dg.asset(
+    deps=["rejected_captions", image_scores, selected_pairs],
+    group_name="dataset",
     kinds={"html"},
     owners=["team:data"],
     code_version=f"1-{fingerprint(active_recipe())}",
@@ -141,6 +192,16 @@ def quality_report(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[S
             "preview": dg.MetadataValue.md(preview(recipe, storage, report.facts)),
         },
     )
+
+
+def switched_off_exports(recipe: Recipe) -> set[dg.AssetKey]:
+    """The exports that the recipe does without."""
+    exports = {
+        llava_dataset.key: recipe.exports.llava,
+        webdataset.key: recipe.exports.webdataset,
+        huggingface_dataset.key: recipe.exports.huggingface,
+    }
+    return {key for key, settings in exports.items() if settings is None}
 
 
 def _means(measures: dict[str, pl.DataFrame]) -> dict[str, Any]:

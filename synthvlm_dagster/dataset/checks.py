@@ -2,8 +2,9 @@
 
 import dagster as dg
 
-from synthvlm_dagster.dataset.assets import llava_dataset, selected_pairs, webdataset
+from synthvlm_dagster.dataset.assets import huggingface_dataset, llava_dataset, selected_pairs, webdataset
 from synthvlm_dagster.dataset.coverage import complete_scores
+from synthvlm_dagster.dataset.exports.huggingface import verify_huggingface
 from synthvlm_dagster.dataset.exports.llava import verify_llava
 from synthvlm_dagster.dataset.exports.webdataset import verify_webdataset
 from synthvlm_dagster.dataset.integrity import absent_images, selection_faults, unreadable_images
@@ -60,8 +61,15 @@ def llava_holds_the_selected_pairs(storage: dg.ResourceParam[Storage]) -> dg.Ass
 def webdataset_holds_the_selected_pairs(
     recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
 ) -> dg.AssetCheckResult:
-    """The tar files have the image, the caption and the facts of every selected pair once, and nothing else."""
+    """The tar files have image, caption and facts of every selected pair once and no more; every image decodes."""
     verdict = verify_webdataset(recipe, storage)
+    return dg.AssetCheckResult(passed=verdict.passed, description=_differences(vars(verdict)))
+
+
+@dg.asset_check(asset=huggingface_dataset)
+def huggingface_holds_the_selected_pairs(storage: dg.ResourceParam[Storage]) -> dg.AssetCheckResult:
+    """The parquet files have exactly the selected pairs, whose images decode; README and Croissant describe them."""
+    verdict = verify_huggingface(storage)
     return dg.AssetCheckResult(passed=verdict.passed, description=_differences(vars(verdict)))
 
 

@@ -25,6 +25,7 @@ from synthvlm_dagster.storage import Storage
 LOCATIONS = {
     "dataset for LLaVA": "dataset/llava",
     "dataset as WebDataset": "dataset/webdataset",
+    "dataset for Hugging Face": "dataset/huggingface",
     "report": "dataset/report/index.html",
 }
 
@@ -127,7 +128,7 @@ def print_results(pipeline: Pipeline, console: Console) -> None:
     console.print()
     for name, path in LOCATIONS.items():
         if storage.files(path):
-            console.print(f"  {name:<22}{storage.url(path)}", markup=False)
+            console.print(f"  {name:<26}{storage.url(path)}", markup=False)
 
 
 def _print_curation(recipe: Recipe, storage: Storage, console: Console) -> None:

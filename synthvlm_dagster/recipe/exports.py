@@ -19,8 +19,25 @@ class WebDatasetExport(Section):
     pairs_per_tar: int = Field(10_000, gt=0, description="Pairs in one tar file.")
 
 
-class Exports(Section):
-    """What the selected pairs are written out as."""
+class HuggingFaceExport(Section):
+    """A dataset folder for the Hugging Face hub: parquet files, a dataset card, Croissant metadata."""
 
-    llava: LlavaExport = Field(default_factory=LlavaExport)
-    webdataset: WebDatasetExport = Field(default_factory=WebDatasetExport)
+    megabytes_per_file: float = Field(500, gt=0, description="Size at which a parquet file ends and the next begins.")
+
+
+class Exports(Section):
+    """What the selected pairs are written out as; null switches an export off."""
+
+    licence: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9][a-z0-9.+-]*$",
+        description="Licence that you publish the dataset under, by its identifier on the Hugging Face hub such as "
+        "cc-by-4.0; null: not stated.",
+    )
+    creator: str | None = Field(None, description="Organization that publishes the dataset, for its metadata.")
+    url: str | None = Field(
+        None, pattern=r"^https?://\S+$", description="Where the dataset is published, for its metadata."
+    )
+    llava: LlavaExport | None = Field(default_factory=LlavaExport)
+    webdataset: WebDatasetExport | None = Field(default_factory=WebDatasetExport)
+    huggingface: HuggingFaceExport | None = Field(default_factory=HuggingFaceExport)

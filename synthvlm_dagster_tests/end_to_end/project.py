@@ -24,6 +24,8 @@ EVERY_ASSET = (
     "selected_pairs",
     "llava_dataset",
     "webdataset",
+    "dataset_card",
+    "huggingface_dataset",
     "quality_report",
 )
 

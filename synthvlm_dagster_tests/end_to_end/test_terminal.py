@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.operations.terminal_lock import LOCK_FILE
+from synthvlm_dagster_tests.dataset.exports.consumers import read_as_llava
 from synthvlm_dagster_tests.end_to_end.project import EVERY_ASSET, make_project
 from synthvlm_dagster_tests.pseudo_terminal import run_in_terminal
 
@@ -64,8 +65,44 @@ def test_the_first_run_makes_every_table(project):
         for name in ("generated_images", "image_scores"):
             assert instance.get_materialized_partitions(dg.AssetKey(name)) == set(project.recipe.shard_keys)
         assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.SUCCESS}
-    for line in ("Captions found", "Images generated", "Pairs selected", "CLIPScore", "SSIM", "dataset/llava"):
+    for line in (
+        "Captions found",
+        "Images generated",
+        "Pairs selected",
+        "CLIPScore",
+        "SSIM",
+        "dataset/llava",
+        "dataset/huggingface",
+    ):
         assert line in outcome.stdout
+
+
+def test_every_export_is_opened_by_its_consumer_library(project, tmp_path, monkeypatch):
+    import datasets
+    import mlcroissant
+    import webdataset
+
+    captions = dict(project.storage.scan("dataset/selected").select("image_id", "text").collect().iter_rows())
+    folder = Path(project.storage.url("dataset"))
+
+    examples = read_as_llava(folder / "llava" / "synthvlm.json", folder / "llava" / "images")
+    assert {example.identity: example.turns[1][1] for example in examples} == captions
+
+    tars = [str(file) for file in sorted((folder / "webdataset").iterdir())]
+    samples = list(webdataset.WebDataset(tars, shardshuffle=False).decode("pil"))
+    assert {sample["__key__"]: sample["txt"] for sample in samples} == captions
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    rows = datasets.load_dataset(str(folder / "huggingface"), split="train", cache_dir=str(tmp_path))
+    assert {row["image_id"]: row["caption"] for row in rows} == captions
+
+    records = list(mlcroissant.Dataset(jsonld=folder / "huggingface" / "croissant.json").records("pairs"))
+    assert {row["pairs/image_id"].decode(): row["pairs/caption"].decode() for row in records} == captions
+
+    images = [sample["png"] for sample in samples] + [row["image"] for row in rows]
+    images += [row["pairs/image"] for row in records] + [example.image for example in examples]
+    assert {image.size for image in images} == {(64, 64)}
+    assert len(images) == 20
 
 
 def test_a_second_run_has_nothing_to_do(project):

@@ -1,7 +1,9 @@
 """LLaVA's training layout: one JSON of conversations beside a tree of images.
 
 `train.py` of LLaVA (https://github.com/haotian-liu/LLaVA) opens `image` below its `--image_folder`, and wants the
-placeholder `<image>` exactly once in a conversation, in the first human turn.
+placeholder `<image>` exactly once in a conversation, in the first human turn. It moves the placeholder to the front; in
+pretraining it leaves nothing of that turn but the placeholder. It opens the JSON in the encoding of the machine's
+locale, so the file is pure ASCII, with other characters escaped.
 """
 
 from __future__ import annotations
@@ -9,26 +11,29 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
+import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 from PIL import Image, UnidentifiedImageError
 
+from synthvlm_dagster.dataset.exports.image_opens import images_that_do_not_open
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster.images.provenance import read_provenance
 from synthvlm_dagster.images.table import encode_image, image_suffix
 from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.recipe.exports import LlavaExport as LlavaSettings
 from synthvlm_dagster.storage import Storage
 
 FOLDER = "dataset/llava"
 CONVERSATIONS = f"{FOLDER}/synthvlm.json"
 IMAGE_FOLDER = f"{FOLDER}/images"
 PLACEHOLDER = "<image>"
+_NOT_IN_CAPTIONS = re.compile(r"<image>|</?s>")
+"""What LLaVA reads as a picture, and what Llama's tokenizer reads as the beginning or end of a text."""
 
 PROMPTS = (
     "What can be seen in this picture?",
@@ -84,7 +89,7 @@ def conversation_entry(image_id: str, image: str, caption: str, seed: int) -> di
     """One element of LLaVA's JSON.
 
     The prompt, and whether the image stands before or after it, follow from `seed` and `image_id` alone. `<image>`
-    inside a caption would count as a second picture, so it is taken out.
+    inside a caption would count as a second picture, `<s>` and `</s>` would end it early; they are taken out.
 
     Args:
         image: path of the image below the image folder, with `/`.
@@ -92,7 +97,7 @@ def conversation_entry(image_id: str, image: str, caption: str, seed: int) -> di
     draw = int.from_bytes(hashlib.blake2b(f"{seed}\0{image_id}".encode(), digest_size=8).digest(), "big")
     side, choice = draw % 2, draw // 2 % len(PROMPTS)
     question = f"{PLACEHOLDER}\n{PROMPTS[choice]}" if side == 0 else f"{PROMPTS[choice]}\n{PLACEHOLDER}"
-    answer = caption.replace(PLACEHOLDER, " ").strip()
+    answer = _NOT_IN_CAPTIONS.sub(" ", caption).strip()
     return {
         "id": image_id,
         "image": image,
@@ -111,10 +116,10 @@ def write_llava(recipe: Recipe, storage: Storage, on_progress: Callable[[str], N
         ImageError: an image to be resized cannot be decoded.
     """
     selected = storage.scan(SELECTED).collect()
-    suffix, size = image_suffix(recipe), recipe.exports.llava.image_size
+    suffix, size = image_suffix(recipe), (recipe.exports.llava or LlavaSettings()).image_size
     ranked: list[tuple[int, dict[str, Any]]] = []
     total_bytes = 0
-    with storage.replaced_folder(FOLDER) as folder:
+    with storage.replaced_folder(FOLDER, last=["synthvlm.json"]) as folder:
         (folder / "images").mkdir()
         for batch in with_images(recipe, storage, selected, on_progress):
             for row in batch.iter_rows(named=True):
@@ -128,7 +133,7 @@ def write_llava(recipe: Recipe, storage: Storage, on_progress: Callable[[str], N
                 total_bytes += len(content)
                 ranked.append((row["rank"], conversation_entry(row["image_id"], name, row["text"], recipe.seed)))
         ranked.sort(key=lambda item: item[0])
-        document = "[\n" + ",\n".join(json.dumps(entry, ensure_ascii=False) for _, entry in ranked) + "\n]\n"
+        document = "[\n" + ",\n".join(json.dumps(entry) for _, entry in ranked) + "\n]\n"
         total_bytes += (folder / "synthvlm.json").write_bytes(document.encode())
     return LlavaExport(pairs=len(ranked), bytes=total_bytes, sample=ranked[0][1] if ranked else None)
 
@@ -144,13 +149,12 @@ def verify_llava(storage: Storage) -> LlavaVerdict:
     found = pl.Series([entry["id"] for entry in entries], dtype=pl.String)
     named = {f"{IMAGE_FOLDER}/{entry['image']}" for entry in entries}
     stored = set(storage.files(IMAGE_FOLDER))
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        opened = dict(zip(named & stored, threads.map(lambda path: _opens(storage, path), named & stored), strict=True))
+    broken = images_that_do_not_open((path, storage.read_bytes(path)) for path in sorted(named & stored))
     return LlavaVerdict(
         missing=sorted(selected - set(found)),
         unexpected=sorted({*found} - selected | {*found.filter(found.is_duplicated())}),
         malformed=sorted(entry["id"] for entry in entries if not _well_formed(entry)),
-        unreadable=sorted({path for path, opens in opened.items() if not opens} | (named ^ stored)),
+        unreadable=sorted({*broken} | (named ^ stored)),
     )
 
 
@@ -163,17 +167,6 @@ def _resized(content: bytes, size: int, recipe: Recipe, image_id: str) -> bytes:
     except (OSError, UnidentifiedImageError) as error:
         raise ImageError(f"image {image_id}: cannot be decoded to resize it: {error}") from error
     return encode_image(small, recipe.generation, provenance, edits=["c2pa.resized"]).content
-
-
-def _opens(storage: Storage, path: str) -> bool:
-    try:
-        with Image.open(io.BytesIO(storage.read_bytes(path))) as image:
-            # A JPEG decoded at an eighth of its size is still read to its last byte, in a fraction of the time.
-            image.draft("RGB", (image.width // 8, image.height // 8))
-            image.load()
-    except (OSError, SyntaxError, ValueError):
-        return False
-    return True
 
 
 def _well_formed(entry: dict[str, Any]) -> bool:

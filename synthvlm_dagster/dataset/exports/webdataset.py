@@ -10,15 +10,17 @@ import io
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
+from synthvlm_dagster.dataset.exports.image_opens import images_that_do_not_open
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.table import image_suffix
 from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.recipe.exports import WebDatasetExport as WebDatasetSettings
 from synthvlm_dagster.storage import Storage
 
 FOLDER = "dataset/webdataset"
@@ -56,12 +58,13 @@ def write_webdataset(
     selected = storage.scan(SELECTED).collect()
     batches = with_images(recipe, storage, selected, on_progress)
     rows = chain.from_iterable(batch.iter_rows(named=True) for batch in batches)
+    pairs_per_tar = (recipe.exports.webdataset or WebDatasetSettings()).pairs_per_tar
     tars, total_bytes, sample = 0, 0, None
     with storage.replaced_folder(FOLDER) as folder:
         while first := next(rows, None):
             file = folder / f"{tars:05d}.tar"
             with tarfile.open(file, "w", format=tarfile.USTAR_FORMAT) as tar:
-                for row in chain([first], islice(rows, recipe.exports.webdataset.pairs_per_tar - 1)):
+                for row in chain([first], islice(rows, pairs_per_tar - 1)):
                     content = row.pop("image")["bytes"]
                     facts = json.dumps(row, ensure_ascii=False).encode()
                     _add(tar, f"{row['image_id']}.{image_suffix(recipe)}", content)
@@ -74,24 +77,26 @@ def write_webdataset(
 
 @dataclass(frozen=True)
 class WebDatasetVerdict:
-    """How an export differs from the selected pairs; both fields are sorted and empty when all is well.
+    """How an export differs from the selected pairs; every field is sorted and empty when all is well.
 
     Attributes:
         missing: files of selected pairs, named as in the tar, that are in no tar.
         unexpected: files of the tars that belong to no selected pair, or that come twice.
+        unreadable: images in the tars that do not decode.
     """
 
     missing: list[str]
     unexpected: list[str]
+    unreadable: list[str]
 
     @property
     def passed(self) -> bool:
         """Whether every selected pair is there once with all its parts, and nothing else."""
-        return not (self.missing or self.unexpected)
+        return not (self.missing or self.unexpected or self.unreadable)
 
 
 def verify_webdataset(recipe: Recipe, storage: Storage) -> WebDatasetVerdict:
-    """Compare the names in the tar files with the selected pairs.
+    """Compare the names in the tar files with the selected pairs, and decode every image.
 
     Raises:
         StorageError: a tar file cannot be read to its end, or there is no selection.
@@ -99,16 +104,28 @@ def verify_webdataset(recipe: Recipe, storage: Storage) -> WebDatasetVerdict:
     image_ids = storage.scan(SELECTED).select("image_id").collect()["image_id"]
     wanted = {f"{image_id}.{suffix}" for image_id in image_ids for suffix in (image_suffix(recipe), "txt", "json")}
     found: Counter[str] = Counter()
+    unreadable: list[str] = []
     for path in storage.files(FOLDER, ".tar"):
         try:
             with storage.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-                found.update(member.name for member in tar)
+                unreadable += images_that_do_not_open(_images(tar, image_suffix(recipe), found))
         except (OSError, tarfile.TarError) as error:
             raise StorageError(f"{storage.url(path)}: is not a whole tar file: {error}") from error
     repeated = {name for name, count in found.items() if count > 1}
     return WebDatasetVerdict(
-        missing=sorted(wanted - found.keys()), unexpected=sorted((found.keys() - wanted) | repeated)
+        missing=sorted(wanted - found.keys()),
+        unexpected=sorted((found.keys() - wanted) | repeated),
+        unreadable=sorted(unreadable),
     )
+
+
+def _images(tar: tarfile.TarFile, suffix: str, found: Counter[str]) -> Iterator[tuple[str, bytes]]:
+    """The images of a tar file, while the names of all its members are counted."""
+    for member in tar:
+        found[member.name] += 1
+        content = tar.extractfile(member)
+        if content is not None and member.name.endswith(f".{suffix}"):
+            yield member.name, content.read()
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

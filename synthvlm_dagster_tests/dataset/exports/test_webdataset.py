@@ -1,6 +1,7 @@
 """The WebDataset export, read back with the webdataset package."""
 
 import io
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +89,18 @@ def test_verification_names_what_differs(make_project: MakeProject) -> None:
     verdict = verify_webdataset(project.recipe, project.storage)
     assert verdict.missing == sorted(f"{other['image_id'][0]}.{part}" for part in ("png", "txt", "json"))
     assert verdict.unexpected == sorted(f"{selected['image_id'][0]}.{part}" for part in ("png", "txt", "json"))
+
+
+def test_an_image_that_does_not_decode_is_named(make_project: MakeProject) -> None:
+    project = make_project()
+    write_webdataset(project.recipe, project.storage)
+    path = project.storage.files(FOLDER, ".tar")[0]
+    content = bytearray(project.storage.read_bytes(path))
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        member = next(member for member in tar if member.name.endswith(".png"))
+    content[member.offset_data : member.offset_data + member.size] = bytes(member.size)
+    project.storage.write_bytes(path, bytes(content))
+    assert verify_webdataset(project.recipe, project.storage).unreadable == [member.name]
 
 
 def test_a_tar_cut_short_is_named(make_project: MakeProject) -> None:
