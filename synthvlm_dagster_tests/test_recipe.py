@@ -73,7 +73,7 @@ def test_packages_can_hold_files():
         (("  count: 10", "  share: 1.5"), 8, "selection.share"),
         (("name: smallest", "name: ../escape"), 1, "name"),
         (("  model: org/model", "  model: org/model\n  width: 100"), 7, "multiple of 8"),
-        (("generation:", "attempts: {min: 1, max: 3}\ngeneration:"), 5, "max, min: nothing without until"),
+        (("generation:", "attempts: {min: 1, max: 3}\ngeneration:"), 5, "min, max: nothing without until"),
         (("generation:", "attempts: {until: 0.7}\ngeneration:"), 5, "until needs max"),
         (("generation:", "attempts: {per_caption: 2, max: 3, until: 0.7}\ngeneration:"), 5, "not both"),
         (("generation:", "attempts: {min: 3, max: 3, until: 0.7}\ngeneration:"), 5, "must be more than min, 3"),
@@ -171,3 +171,4 @@ def test_any_values_are_a_recipe_or_a_clear_error(content):
 def test_attempts_are_a_fixed_number_or_as_many_as_it_takes(written, fewest, most, in_words):
     attempts = parse(f"{SMALLEST}attempts: {written}\n").attempts
     assert (attempts.fewest, attempts.most, attempts.in_words) == (fewest, most, in_words)
+    assert type(attempts).model_validate_json(attempts.model_dump_json()) == attempts

@@ -66,7 +66,8 @@ class Attempts(Section):
     @model_validator(mode="after")
     def _fixed_or_adaptive(self) -> Attempts:
         if self.until is None:
-            if alone := sorted({"min", "max", "ssim_weight", "budget"} & self.model_fields_set):
+            adaptive = ("min", "max", "budget", "ssim_weight")
+            if alone := [name for name in adaptive if getattr(self, name) != Attempts.model_fields[name].default]:
                 raise ValueError(f"{', '.join(alone)}: nothing without until; give max and until, or per_caption alone")
             return self
         if self.per_caption is not None:
