@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -97,8 +99,9 @@ def save_random_sdxl(folder: Path, device: str = "cpu") -> None:
     torch.manual_seed(0)
 
     def made(model_class: Any, *arguments: Any, **settings: Any) -> Any:
-        with torch.device(device):
-            return model_class(*arguments, **settings).half()
+        # Not made in float32 first: that would take twice the memory for a moment.
+        with torch.device(device), _default_dtype(torch.float16):
+            return model_class(*arguments, **settings)
 
     def shared_parts() -> dict[str, Any]:
         return {
@@ -133,6 +136,16 @@ def save_random_sdxl(folder: Path, device: str = "cpu") -> None:
             with quiet_models():
                 make().save_pretrained(unfinished)
             unfinished.rename(folder / name)
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def clip_tokenizer(pad_token: str) -> Any:

@@ -16,12 +16,15 @@ Loops:
 named base and, perhaps, refiner, and of an autoencoder named vae. Without a refiner the base model does every step and
 there is no handover; without an autoencoder paper-fast keeps the model's own. With `demo`, guidance of paper and of the
 official loop is that of the demo's recipe. Steps of the presets keep their ratio to --steps: 60 gives 25 and 4. On a
-CPU everything is float32, and nothing is compiled.
+CPU everything is float32, or what --generation has as its dtype, and nothing is compiled.
 
 Seconds of images/s are wall-clock time after loading and a first batch. Parts are seconds per image, each part waited
 for: of the one-at-a-time loops in the measured run, of this package in one batch drawn part by part beforehand, because
 in the run itself they overlap. A UNet evaluation is one image's prediction at one step; guidance makes two of a step.
-Each round measures all loops, every second round in reverse order; figures are medians over rounds.
+Each round measures all loops, every second round in reverse order; figures are medians over rounds. The device's idle
+time is the share of a shard's time in which it neither computes nor copies. It is measured once, in one more shard of
+as many images (of the one-at-a-time loops: in four images more) under torch's profiler, which slows the host a little.
+On a CPU it is the share in which torch computes nothing.
 """
 
 from __future__ import annotations
@@ -68,8 +71,10 @@ LOOPS = (*ONE_AT_A_TIME, *PRESETS)
 PARTS = ("text", "denoise", "decode", "encode and write")
 HANDOVER = 0.8
 PAPER_STEPS, PAPER_GUIDANCE, PAPER_SIZE = 60, 20.0, 1024
-WARM_UP, MEASURED = "0000", "0001"
+WARM_UP, MEASURED, PROFILED = "0000", "0001", "0002"
 """Shards."""
+PROFILED_ONE_AT_A_TIME = 4
+"""Images."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +94,8 @@ class Setting:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the official loop; this package goes by its presets."""
-        return torch.float32 if self.device.type == "cpu" else torch.float16
+        """Of the official loop; this package goes by its presets, except on a CPU."""
+        return getattr(torch, self.generation["dtype"]) if self.device.type == "cpu" else torch.float16
 
 
 @dataclass
@@ -108,6 +113,8 @@ class Measurement:
     peak_bytes: int | None
     unusable: int = 0
     batch_size: int = 1
+    idle: float | None = None
+    """Share of the time in which the device does nothing; None: not measured in this round."""
 
 
 def main() -> None:
@@ -122,23 +129,25 @@ def main() -> None:
         for number in range(options.repeats):
             for loop in loops if number % 2 == 0 else reversed(loops):
                 print(f"round {number + 1} of {options.repeats}: {loop} …", flush=True)
-                work = Path(folder) / f"{loop}-{number}"
+                work, profiled = Path(folder) / f"{loop}-{number}", number == 0
                 if loop in ONE_AT_A_TIME:
                     count = options.one_at_a_time_images or options.images
-                    measured = measure_one_at_a_time(setting, texts[:count], loop == "handover", work)
+                    measured = measure_one_at_a_time(setting, texts[:count], loop == "handover", work, profiled)
                 else:
-                    measured = measure_package(setting, PRESETS[loop], texts, work)
+                    measured = measure_package(setting, PRESETS[loop], texts, work, profiled)
                 rounds[loop].append(measured)
                 _release()
     medians = {loop: _median(measurements) for loop, measurements in rounds.items()}
-    peak = matmul_peak(device)
+    peak = matmul_peak(device, setting.dtype)
     _report(setting, medians, rounds, peak)
     if options.json:
         found = {loop: [asdict(one) for one in measurements] for loop, measurements in rounds.items()}
         options.json.write_text(json.dumps({"matmul_peak": peak, "rounds": found}, indent=2), encoding="utf-8")
 
 
-def measure_one_at_a_time(setting: Setting, texts: Sequence[str], documented: bool, folder: Path) -> Measurement:
+def measure_one_at_a_time(
+    setting: Setting, texts: Sequence[str], documented: bool, folder: Path, profiled: bool
+) -> Measurement:
     """The official loop: one prompt, one image, one file, then the next.
 
     Args:
@@ -146,6 +155,7 @@ def measure_one_at_a_time(setting: Setting, texts: Sequence[str], documented: bo
         texts: the prompts.
         documented: hand over to the refiner as diffusers documents it, rather than as the official loop does.
         folder: gets the files.
+        profiled: measure the idle time too.
     """
     folder.mkdir()
     with quiet_models():
@@ -194,17 +204,24 @@ def measure_one_at_a_time(setting: Setting, texts: Sequence[str], documented: bo
                 with clock.part("encode and write"):
                     image.save(folder / f"{number:09d}.jpg")
             seconds = time.perf_counter() - began
+        peak_bytes, idle = _peak_bytes(setting.device), None
+        if profiled:
+            with idle_share(setting.device) as shares:
+                for number, text in enumerate(texts[:PROFILED_ONE_AT_A_TIME]):
+                    draw(text).save(folder / f"profiled-{number}.jpg")
+            [idle] = shares
     return Measurement(
         len(texts),
         seconds,
         clock.per_image(len(texts)),
         sum(counts) / len(texts),
         _teraflop(pipelines, counts, setting.size) / len(texts),
-        _peak_bytes(setting.device),
+        peak_bytes,
+        idle=idle,
     )
 
 
-def measure_package(setting: Setting, preset: str, texts: Sequence[str], folder: Path) -> Measurement:
+def measure_package(setting: Setting, preset: str, texts: Sequence[str], folder: Path, profiled: bool) -> Measurement:
     """One shard through `generate_shard`, after a first batch that is a shard of its own.
 
     Args:
@@ -212,11 +229,13 @@ def measure_package(setting: Setting, preset: str, texts: Sequence[str], folder:
         preset: of the recipe.
         texts: the captions of the shard.
         folder: gets the store.
+        profiled: measure the idle time too.
     """
     recipe = _recipe(setting, preset, len(texts), folder)
     storage = Storage(recipe.storage)
     first = list(itertools.islice(itertools.cycle(texts), recipe.generation.batch_size))
-    storage.write_table(PLAN_TABLE, pl.concat([_plan(first, WARM_UP), _plan(texts, MEASURED)]))
+    shards = {WARM_UP: first, MEASURED: texts, PROFILED: texts}
+    storage.write_table(PLAN_TABLE, pl.concat([_plan(captions, shard) for shard, captions in shards.items()]))
     generator = DiffusersGenerator(recipe.generation)
     batches = Batches(recipe.generation)
     generate_shard(recipe, storage, WARM_UP, generator, batches=batches)
@@ -225,6 +244,11 @@ def measure_package(setting: Setting, preset: str, texts: Sequence[str], folder:
         began = _begin(setting.device)
         summary = generate_shard(recipe, storage, MEASURED, generator, batches=batches)
         seconds = time.perf_counter() - began
+    idle = None
+    if profiled:
+        with idle_share(setting.device) as shares:
+            generate_shard(recipe, storage, PROFILED, generator, batches=batches)
+        [idle] = shares
     return Measurement(
         len(texts),
         seconds,
@@ -234,6 +258,7 @@ def measure_package(setting: Setting, preset: str, texts: Sequence[str], folder:
         summary.peak_memory,
         summary.failures.total(),
         batches.size,
+        idle,
     )
 
 
@@ -300,6 +325,42 @@ class Clock:
 
 
 @contextmanager
+def idle_share(device: torch.device) -> Iterator[list[float]]:
+    """Afterwards, in a list of one number: the share of the time in here in which the device does nothing."""
+    from torch._C._profiler import _ExperimentalConfig
+    from torch.autograd import DeviceType
+    from torch.profiler import ProfilerActivity, profile
+
+    cuda = device.type == "cuda"
+    shares: list[float] = []
+    with profile(
+        activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU],
+        experimental_config=_ExperimentalConfig(profile_all_threads=not cuda),
+    ) as profiler:
+        began = _begin(device)
+        yield shares
+        if cuda:
+            torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - began
+    # Not as `profiler.events()`, which makes a Python object of each of a million kernels.
+    spans = [
+        (event.start_ns(), event.start_ns() + event.duration_ns())
+        for event in profiler.profiler.kineto_results.events()
+        if event.device_type() == (DeviceType.CUDA if cuda else DeviceType.CPU)
+    ]
+    shares.append(1 - covered(spans) / 1e9 / seconds)
+
+
+def covered(spans: Sequence[tuple[int, int]]) -> int:
+    """Length of the union of intervals, each from a begin to an end."""
+    length, reached = 0, min(begin for begin, _ in spans)
+    for begin, end in sorted(spans):
+        length += max(0, end - max(begin, reached))
+        reached = max(reached, end)
+    return length
+
+
+@contextmanager
 def unet_evaluations(pipelines: Sequence[Any]) -> Iterator[list[int]]:
     """Count images that go through the UNet of each pipeline; at the scheduler, since the UNet may be compiled."""
     counts = [0] * len(pipelines)
@@ -343,12 +404,12 @@ def _teraflop_of_unet(configuration: str, latent_size: int, context_length: int,
     return counter.get_total_flops() / 1e12
 
 
-def matmul_peak(device: torch.device) -> float:
+def matmul_peak(device: torch.device, dtype_on_cpu: torch.dtype) -> float:
     """Best rate of a product of square matrices of random numbers, in 10^12 floating-point operations per second.
 
-    bfloat16 and 8192 wide on a GPU, float32 and 1024 wide on a CPU.
+    bfloat16 and 8192 wide on a GPU, 1024 wide on a CPU.
     """
-    size, dtype = (1024, torch.float32) if device.type == "cpu" else (8192, torch.bfloat16)
+    size, dtype = (1024, dtype_on_cpu) if device.type == "cpu" else (8192, torch.bfloat16)
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     clock = Clock(device)
     best = float("inf")
@@ -448,7 +509,7 @@ def _recipe_text(generation: dict[str, Any], folder: Path) -> str:
             "name": "benchmark",
             "storage": str(folder),
             "sources": [{"name": "none", "path": "none.txt"}],
-            "shards": 2,
+            "shards": 3,
             "generation": generation,
             "selection": {"share": 0.5},
         }
@@ -501,6 +562,7 @@ def _median(measurements: list[Measurement]) -> Measurement:
         max(peaks, default=None),
         max(one.unusable for one in measurements),
         min(one.batch_size for one in measurements),
+        first.idle,
     )
 
 
@@ -536,6 +598,7 @@ def _report(
         ("seconds per image in the run", lambda _, one: f"{one.seconds / one.images:.4f}"),
         ("denoising, TFLOP/s", lambda _, one: f"{denoising_rate(one):.3f}"),
         ("  of the matmul peak", lambda _, one: f"{denoising_rate(one) / peak:.1%}"),
+        ("device idle", lambda _, one: "-" if one.idle is None else f"{one.idle:.1%}"),
         ("peak device memory, GB", lambda _, one: f"{one.peak_bytes / 1e9:.1f}" if one.peak_bytes else "-"),
         ("unusable pictures", lambda _, one: f"{one.unusable}"),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -13,6 +14,9 @@ from synthvlm_dagster.errors import ImageError
 def decode_image(content: bytes | None) -> np.ndarray:
     """Pixels of an encoded image (PNG, JPEG, WebP …) as uint8 of shape (height, width, 3), sRGB.
 
+    Greyscale, palette and CMYK become RGB as Pillow converts them; of 16 bits a sample the upper 8 count, of an
+    animation the first picture; transparency is left out, as VLMs do that convert their images to RGB.
+
     Raises:
         ImageError: the bytes are missing, cut short, no image, or an image of so many pixels that Pillow takes it for
             a decompression bomb.
@@ -21,9 +25,30 @@ def decode_image(content: bytes | None) -> np.ndarray:
         raise ImageError("has no bytes")
     try:
         with Image.open(io.BytesIO(content)) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(_with_8_bits(image).convert("RGB"))
     except UnidentifiedImageError as error:
         # Pillow's own words hold the address of a buffer, another one each time.
         raise ImageError("cannot be decoded: it is in no image format that Pillow knows") from error
     except Exception as error:  # damaged files make Pillow's plugins fail in any way
         raise ImageError(f"cannot be decoded: {error}") from error
+
+
+def read_image_file(path: str | Path) -> np.ndarray:
+    """Pixels of an image file, see `decode_image`.
+
+    Raises:
+        ImageError: the file is missing, cannot be read, or cannot be decoded; names it.
+    """
+    try:
+        return decode_image(Path(path).read_bytes())
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
+
+
+def _with_8_bits(image: Image.Image) -> Image.Image:
+    """Greyscale of 16 bits, which Pillow would cut off at 255, in 8."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))

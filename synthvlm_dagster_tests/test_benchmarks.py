@@ -4,6 +4,7 @@ import importlib
 import json
 import runpy
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +13,8 @@ import open_clip
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from hypothesis import given
+from hypothesis import strategies as st
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -47,6 +50,7 @@ def test_synthesis_of_the_demo(synthesis: Synthesis, capsys: pytest.CaptureFixtu
     for measured in rounds.values():
         assert (measured[0]["images"], measured[0]["unusable"]) == (4, 0)
         assert measured[0]["evaluations"] == 4
+        assert 0 < measured[0]["idle"] < 1
 
 
 def test_synthesis_with_a_refiner_of_random_weights(
@@ -84,6 +88,15 @@ def test_synthesis_with_a_refiner_of_random_weights(
     assert evaluations == {"official": 18, "handover": 20, "paper": 20, "paper-fast": 6, "few-steps": 1}
 
 
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9)), min_size=1))
+def test_time_that_intervals_cover_is_counted_once(spans: list[tuple[int, int]]) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(str(BENCHMARKS))
+        covered = importlib.import_module("synthesis").covered
+    moments = {moment for begin, length in spans for moment in range(begin, begin + length)}
+    assert covered([(begin, begin + length) for begin, length in spans]) == len(moments)
+
+
 @pytest.mark.parametrize(("name", "parameters"), [("BASE_UNET", 2_567_463_684), ("REFINER_UNET", 2_259_526_660)])
 def test_random_weights_are_as_many_as_the_published_ones(random_sdxl: ModuleType, name: str, parameters: int) -> None:
     with torch.device("meta"):
@@ -95,3 +108,13 @@ def test_the_tokenizer_of_random_weights_is_that_of_clip(random_sdxl: ModuleType
     text = "A photo of 3 naïve cats, sitting in 北京"
     tokens = random_sdxl.clip_tokenizer(pad_token="!")(text, padding="max_length").input_ids
     assert tokens == open_clip.tokenize(text)[0].tolist()
+
+
+def test_selection_gives_the_rows_that_other_engines_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engines = ["synthvlm_dagster", *(name for name in ("duckdb", "pandas") if find_spec(name))]
+    settings = ["--rows", "20000", "--repeats", "1", "--folder", str(tmp_path), "--engines", *engines]
+    monkeypatch.setattr("sys.argv", ["selection.py", *settings])
+    runpy.run_path(str(BENCHMARKS / "selection.py"), run_name="__main__")
+    assert capsys.readouterr().out.count("the same 200 rows as synthvlm_dagster") == len(engines) - 1

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from synthvlm_dagster.dataset.coverage import complete_scores
+from synthvlm_dagster.dataset.coverage import complete_scores, score_coverage
 from synthvlm_dagster.dataset.exports.card import CARD, write_card
 from synthvlm_dagster.dataset.exports.huggingface import FOLDER as HUGGINGFACE_FOLDER
 from synthvlm_dagster.dataset.exports.huggingface import write_huggingface
@@ -13,13 +13,15 @@ from synthvlm_dagster.dataset.exports.llava import FOLDER as LLAVA_FOLDER
 from synthvlm_dagster.dataset.exports.llava import write_llava
 from synthvlm_dagster.dataset.exports.webdataset import FOLDER as WEBDATASET_FOLDER
 from synthvlm_dagster.dataset.exports.webdataset import write_webdataset
-from synthvlm_dagster.dataset.pairs import SELECTED
+from synthvlm_dagster.dataset.merit import weighted_score
+from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
 from synthvlm_dagster.dataset.report.page import preview, write_report
-from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, best_attempts, select_pairs, weighted_score
+from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, best_attempts, select_with_reasons
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.metadata import table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.scores.assets import image_scores
+from synthvlm_dagster.scores.embeddings import read_embeddings
 from synthvlm_dagster.scores.histogram import text_histogram
 from synthvlm_dagster.storage import Storage
 
@@ -41,10 +43,15 @@ _LAST_SCORES = [image_scores, *(["further_attempts"] if active_recipe().attempts
 def selected_pairs(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> dg.MaterializeResult:
     """The pairs that are kept: the best attempt of each caption, then the best overall (SynthVLM §3.3).
 
-    One row is one selected image with its caption, scores and rank.
+    One row is one selected image with its caption, scores and rank. What an audit sets aside stands with its reason in
+    `dataset/set_aside`.
     """
-    scores = complete_scores(recipe, storage)
-    storage.write_table(SELECTED, select_pairs(scores, recipe.selection, recipe.seed))
+    coverage = score_coverage(recipe, storage)
+    scores = complete_scores(recipe, storage, coverage)
+    embeddings = (read_embeddings(recipe, storage, shard) for shard in recipe.shard_keys)
+    chosen = select_with_reasons(scores, recipe.selection, recipe.seed, embeddings)
+    storage.write_table(SET_ASIDE, chosen.set_aside)
+    storage.write_table(SELECTED, chosen.pairs)
     selected = storage.scan(SELECTED).collect()
     groups = {
         "generated": scores,
@@ -64,6 +71,9 @@ def selected_pairs(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[S
                 descriptions=SELECTED_COLUMNS,
             ),
             "strategy": recipe.selection.strategy,
+            **_set_aside(recipe, storage),
+            "images_without_score": coverage.lacking,
+            "share_without_score": round(coverage.missing_share, 6),
             **{f"images_{name}": frame.height for name, frame in measures.items()},
             **_means(measures),
             **_histograms(measures),
@@ -192,6 +202,16 @@ def quality_report(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[S
             "preview": dg.MetadataValue.md(preview(recipe, storage, report.facts)),
         },
     )
+
+
+def _set_aside(recipe: Recipe, storage: Storage) -> dict[str, int]:
+    """How many images each part of the audit set aside; nothing for other strategies and parts that are off."""
+    if recipe.selection.strategy != "audited":
+        return {}
+    counts = dict(storage.scan(SET_ASIDE).group_by("reason").len().collect().iter_rows())
+    audit = recipe.selection.audit
+    parts = {"disagreement": audit.disagreement, "near_duplicate": audit.near_duplicates, "quota": audit.quotas}
+    return {f"set_aside_by_{reason}": counts.get(reason, 0) for reason, part in parts.items() if part}
 
 
 def switched_off_exports(recipe: Recipe) -> set[dg.AssetKey]:

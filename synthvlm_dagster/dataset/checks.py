@@ -3,7 +3,7 @@
 import dagster as dg
 
 from synthvlm_dagster.dataset.assets import huggingface_dataset, llava_dataset, selected_pairs, webdataset
-from synthvlm_dagster.dataset.coverage import complete_scores
+from synthvlm_dagster.dataset.coverage import complete_scores, score_coverage
 from synthvlm_dagster.dataset.exports.huggingface import verify_huggingface
 from synthvlm_dagster.dataset.exports.llava import verify_llava
 from synthvlm_dagster.dataset.exports.webdataset import verify_webdataset
@@ -47,6 +47,18 @@ def selected_images_open(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceP
         passed=not unreadable,
         description=f"{len(unreadable)} of {sample.height} images do not open: {listed}" if unreadable else None,
         metadata={"decoded": sample.height, "present": selected.height},
+    )
+
+
+@dg.asset_check(asset=selected_pairs)
+def every_image_is_scored(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> dg.AssetCheckResult:
+    """No planned image was left out because it has no score yet; `selection.allow_missing` allows some."""
+    coverage = score_coverage(recipe, storage)
+    return dg.AssetCheckResult(
+        passed=coverage.lacking == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=str(coverage),
+        metadata={"images_without_score": coverage.lacking, "share_without_score": coverage.missing_share},
     )
 
 

@@ -1,6 +1,8 @@
-"""Whether every planned image that could be made has its score."""
+"""Which of the planned images that could be made have their score."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import polars as pl
 
@@ -14,19 +16,44 @@ from synthvlm_dagster.storage import Storage
 _SHARDS_NAMED = 20
 
 
-def complete_scores(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
-    """The scores of the planned images, which must all be there: one row per image, as `read_scores` gives them.
+class Coverage(NamedTuple):
+    """How many of the planned images can be selected from.
 
-    Images that could not be made, with every seed that the recipe allows, need no score.
+    Images that could not be made, with every seed that the recipe allows, are left out: they need no score.
+    """
+
+    awaited: int
+    """Planned images that have a score or should have one."""
+    lacking: int
+    """Those of them without a score."""
+    shards: pl.DataFrame
+    """One row per shard with images that lack a score, in order: shard, lacking, planned."""
+
+    @property
+    def missing_share(self) -> float:
+        """lacking / awaited, in [0, 1]; 0 where nothing is awaited."""
+        return self.lacking / self.awaited if self.awaited else 0.0
+
+    def __str__(self) -> str:
+        """One sentence without its full stop, such as "3 of 36 planned images have no score (shard 0001: 3 of 18)"."""
+        if not self.lacking:
+            return f"all {self.awaited} images have a score"
+        shown = self.shards.head(_SHARDS_NAMED).iter_rows()
+        named = ", ".join(f"{shard}: {lacking} of {planned}" for shard, lacking, planned in shown)
+        rest = self.shards.height - _SHARDS_NAMED
+        more = f", and {rest} shards more" if rest > 0 else ""
+        return f"{self.lacking} of {self.awaited} planned images have no score (shard {named}{more})"
+
+
+def score_coverage(recipe: Recipe, storage: Storage) -> Coverage:
+    """Count the planned images with and without a score by the recipe's scorer.
 
     Raises:
-        IncompleteShardsError: a planned image has no score; names the shards and what each lacks.
         StorageError: nothing has been planned yet, or a file of scores cannot be read.
     """
     planned = read_plan(recipe, storage).select("image_id", "shard")
-    scores = read_scores(recipe, storage)
     try:
-        scored = scores.select("image_id").collect()
+        scored = read_scores(recipe, storage).select("image_id").collect()
     except pl.exceptions.PolarsError as error:
         raise StorageError(
             f"a file of scores is damaged: {error}. Materialize image_scores of its shard again: it measures anew what "
@@ -35,17 +62,32 @@ def complete_scores(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
     unscored = planned.join(scored, on="image_id", how="anti")
     if not unscored.is_empty():
         unscored = unscored.join(planned_images(recipe, storage).failed, on="image_id", how="anti")
-    if not unscored.is_empty():
-        lacking = unscored.group_by("shard").len("lacking").sort("shard")
-        sizes = planned.group_by("shard").len("planned")
-        raise IncompleteShardsError(_listing(lacking.join(sizes, on="shard", how="left", maintain_order="left")))
-    return scores
+    sizes = planned.group_by("shard").len("planned")
+    lacking = unscored.group_by("shard").len("lacking").join(sizes, on="shard", how="left").sort("shard")
+    return Coverage(scored.height + unscored.height, unscored.height, lacking)
 
 
-def _listing(shards: pl.DataFrame) -> str:
-    named = [f"{shard}: {lacking} of {planned}" for shard, lacking, planned in shards.head(_SHARDS_NAMED).iter_rows()]
-    more = f", and {shards.height - _SHARDS_NAMED} shards more" if shards.height > _SHARDS_NAMED else ""
-    return (
-        f"{shards['lacking'].sum()} planned images have no score (shard {', '.join(named)}{more}). Materialize "
-        "generated_images and image_scores for these shards before selecting"
-    )
+def complete_scores(recipe: Recipe, storage: Storage, coverage: Coverage | None = None) -> pl.LazyFrame:
+    """The scores of the planned images, of which no more may be missing than `selection.allow_missing`.
+
+    Args:
+        recipe: names the scorer and what may be missing.
+        storage: the store of plan and scores.
+        coverage: from `score_coverage` a moment ago; counted here where it is not given.
+
+    Returns:
+        One row per scored image, as `read_scores` gives them.
+
+    Raises:
+        IncompleteShardsError: too many planned images have no score; names the shards and what each lacks.
+        StorageError: nothing has been planned yet, or a file of scores cannot be read.
+    """
+    coverage = coverage or score_coverage(recipe, storage)
+    allowed = recipe.selection.allow_missing
+    if coverage.missing_share > allowed:
+        limit = f"; selection.allow_missing allows {allowed:.2%}, and these are {coverage.missing_share:.2%}"
+        raise IncompleteShardsError(
+            f"{coverage}{limit if allowed else ''}. Materialize generated_images and image_scores for these shards "
+            "before selecting"
+        )
+    return read_scores(recipe, storage)

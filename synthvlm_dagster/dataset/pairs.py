@@ -13,6 +13,7 @@ from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
 
 SELECTED = "dataset/selected"
+SET_ASIDE = "dataset/set_aside"
 
 _IMAGES_IN_MEMORY = 64
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from decimal import ROUND_HALF_UP, Decimal
+from typing import NamedTuple
 
 import polars as pl
 
+from synthvlm_dagster.dataset.audit import REASONS, WHY_SCHEMA, Embeddings, audit
+from synthvlm_dagster.dataset.merit import merit, weighted_score
+from synthvlm_dagster.dataset.pool import MERIT, best_merits
 from synthvlm_dagster.errors import SelectionError
 from synthvlm_dagster.recipe import Selection
 
@@ -21,49 +24,81 @@ SELECTED_COLUMNS = {
     "weighted_score": "clip_score + ssim_weight · ssim.",
     "rank": "Place in the selection, from 1 for the best.",
 }
+SET_ASIDE_COLUMNS = {
+    **{name: meaning for name, meaning in SELECTED_COLUMNS.items() if name not in ("caption_id", "rank")},
+    "caption_id": "Identity of the caption; another of its images may be selected.",
+    "reason": "Part of the audit that set the image aside: " + ", ".join(REASONS) + ".",
+    "difference": "disagreement: distance between its places by CLIPScore and by the judge, in [0, 1].",
+    "duplicate_of": "near_duplicate: image_id of the better-scored image that shows the same.",
+    "concept": "quota: number of its concept.",
+}
 
-_MERIT = "_merit"
+
+class Selected(NamedTuple):
+    """A selection; neither frame is computed yet."""
+
+    pairs: pl.LazyFrame
+    """The selected rows ordered by rank, with the columns of `SELECTED_COLUMNS`."""
+    set_aside: pl.LazyFrame
+    """What the audit set aside, by reason and image_id, with `SET_ASIDE_COLUMNS`; no rows for other strategies."""
 
 
-def weighted_score(ssim_weight: float) -> pl.Expr:
-    """CLIPScore + λ·SSIM, the paper's score of a pair, from the columns `clip_score` and `ssim` (Float64)."""
-    return (pl.col("clip_score") + ssim_weight * pl.col("ssim")).alias("weighted_score")
-
-
-def select_pairs(scores: pl.LazyFrame, selection: Selection, seed: int = 0) -> pl.LazyFrame:
+def select_pairs(
+    scores: pl.LazyFrame, selection: Selection, seed: int = 0, embeddings: Embeddings | None = None
+) -> pl.LazyFrame:
     """The best attempt of each caption, and of those the best `count` (or `share`) overall.
 
     The merit that attempts and captions are compared by is, for each strategy: `paper` CLIPScore + λ·SSIM;
-    `clip-only` CLIPScore; `ssim-only` SSIM; `random` a hash of seed and image_id. Equal merits are ordered by image_id,
-    so the result does not depend on the order of the rows. A share is a share of the captions in `scores`, rounded to
-    the nearest whole number, halves up, and at least 1.
+    `zscore` the same after both terms are standardised over the scored images; `clip-only` CLIPScore; `ssim-only` SSIM;
+    `random` a hash of seed and image_id. `audited` has the paper's merit, and leaves out what `audit` sets aside. Equal
+    merits are ordered by image_id, so the result does not depend on the order of the rows. A share is a share of the
+    captions in `scores`, rounded to the nearest whole number, halves up, and at least 1.
 
     Args:
         scores: one row per measured image, with image_id, caption_id (String), attempt, shard, text, clip_score and
-            ssim (Float64). It is read once to check and count it before this function returns.
-        selection: strategy, λ, and count or share.
-        seed: of the `random` strategy.
+            ssim (Float64), and the columns of held-out judges. It is read once to check and count it before this
+            function returns.
+        selection: strategy, λ, count or share, and what is audited.
+        seed: of the `random` strategy and of the audit's clusters.
+        embeddings: CLIP image embeddings of the scored images, for an audit that compares them.
 
     Returns:
         The selected rows ordered by rank, with the columns of `SELECTED_COLUMNS`; not yet computed.
 
     Raises:
-        SelectionError: there are no rows; a score is missing, NaN or infinite; an image_id stands twice; or count is
-            larger than the number of captions.
+        SelectionError: there are no rows; a score is missing, NaN or infinite; an image_id stands twice; count is
+            larger than the number of captions; or what `audit` refuses.
     """
-    captions = _checked_number_of_captions(scores)
-    count = selected_count(selection, captions)
-    merits = scores.select("image_id", "caption_id", _merit(selection, seed).alias(_MERIT))
-    winners = _best_attempts(merits)
-    kept = winners.top_k(count, by=[_MERIT, "image_id"], reverse=[False, True])
-    ranking = kept.sort(_MERIT, "image_id", descending=[True, False]).select(
-        "image_id", pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("rank")
-    )
-    return (
-        scores.join(ranking, on="image_id", how="inner", maintain_order="none")
-        .with_columns(weighted_score(selection.ssim_weight))
-        .sort("rank")
-        .select(*SELECTED_COLUMNS)
+    return select_with_reasons(scores, selection, seed, embeddings).pairs
+
+
+def select_with_reasons(
+    scores: pl.LazyFrame, selection: Selection, seed: int = 0, embeddings: Embeddings | None = None
+) -> Selected:
+    """As `select_pairs`, with what was set aside and why."""
+    merits = merit(scores, selection, seed)
+    best = best_merits(scores, merits)[MERIT]
+    count = selected_count(selection, len(best))
+    if selection.strategy == "audited":
+        audited = audit(scores, selection, count, seed, embeddings)
+        kept = scores.join(audited.ranking.lazy(), on="image_id")
+        set_aside = scores.join(audited.set_aside.lazy(), on="image_id")
+    else:
+        # All winners reach the merit of the last one, and nothing but their rows, and those of its equals, is read
+        # again.
+        kept = (
+            scores.filter(merits >= best.top_k(count).min())
+            .with_columns(merits.alias(MERIT))
+            .sort(MERIT, "image_id", descending=[True, False])
+            .unique("caption_id", keep="first", maintain_order=True)
+            .head(count)
+            .with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64))
+        )
+        set_aside = scores.head(0).join(pl.LazyFrame(schema=WHY_SCHEMA), on="image_id")
+    weighted = weighted_score(selection.ssim_weight)
+    return Selected(
+        kept.with_columns(weighted).sort("rank").select(*SELECTED_COLUMNS),
+        set_aside.with_columns(weighted).sort("reason", "image_id").select(*SET_ASIDE_COLUMNS),
     )
 
 
@@ -72,7 +107,7 @@ def best_attempts(scores: pl.LazyFrame, selection: Selection, seed: int = 0) -> 
 
     Args and order of merit as in `select_pairs`; the rows come in no particular order.
     """
-    merits = scores.select("image_id", "caption_id", _merit(selection, seed).alias(_MERIT))
+    merits = scores.select("image_id", "caption_id", merit(scores, selection, seed).alias(MERIT))
     return scores.join(_best_attempts(merits), on="image_id", how="semi")
 
 
@@ -95,56 +130,9 @@ def selected_count(selection: Selection, captions: int) -> int:
 
 
 def _best_attempts(merits: pl.LazyFrame) -> pl.LazyFrame:
-    best = merits.group_by("caption_id").agg(pl.col(_MERIT).max())
+    best = merits.group_by("caption_id").agg(pl.col(MERIT).max())
     return (
-        merits.join(best, on=["caption_id", _MERIT], how="semi")
-        .group_by("caption_id", _MERIT)
+        merits.join(best, on=["caption_id", MERIT], how="semi")
+        .group_by("caption_id", MERIT)
         .agg(pl.col("image_id").min())
     )
-
-
-def _merit(selection: Selection, seed: int) -> pl.Expr:
-    match selection.strategy:
-        case "paper":
-            merit = weighted_score(selection.ssim_weight)
-        case "clip-only":
-            merit = pl.col("clip_score")
-        case "ssim-only":
-            merit = pl.col("ssim")
-        case "random":
-            return pl.col("image_id").map_batches(lambda ids: _hashes(ids, seed), return_dtype=pl.UInt64)
-    # -0.0 and 0.0 are equal, but sort and join apart; adding 0.0 makes them one.
-    return merit + 0.0
-
-
-def _hashes(image_ids: pl.Series, seed: int) -> pl.Series:
-    key = seed.to_bytes(8, "big")
-    digests = (hashlib.blake2b(image_id.encode(), digest_size=8, key=key).digest() for image_id in image_ids)
-    return pl.Series([int.from_bytes(digest, "big") for digest in digests], dtype=pl.UInt64)
-
-
-def _checked_number_of_captions(scores: pl.LazyFrame) -> int:
-    usable = pl.all_horizontal(pl.col("clip_score", "ssim").is_finite().fill_null(False))
-    facts = scores.select(
-        rows=pl.len(),
-        images=pl.col("image_id").n_unique(),
-        captions=pl.col("caption_id").n_unique(),
-        unusable=(~usable).sum(),
-    ).collect(engine="streaming")
-    rows, images, captions, unusable = facts.row(0)
-    if rows == 0:
-        raise SelectionError("there are no scored images to select from. Materialize image_scores first")
-    if unusable:
-        examples = scores.filter(~usable).select("image_id").head(3).collect()["image_id"].to_list()
-        raise SelectionError(
-            f"{unusable} of {rows} scored images have a clip_score or ssim that is missing, NaN or infinite "
-            f"({', '.join(examples)}{', …' if unusable > len(examples) else ''}). Delete their scores and materialize "
-            "image_scores again; if it happens again, use scoring.clip.dtype float32"
-        )
-    if images < rows:
-        repeated = scores.group_by("image_id").len().filter(pl.col("len") > 1).sort("image_id").head(3).collect()
-        raise SelectionError(
-            f"{rows - images} of {rows} score rows repeat an image_id ({', '.join(repeated['image_id'])}). "
-            "Every image must be scored once; remove the repeated rows"
-        )
-    return captions

@@ -115,11 +115,11 @@ def _work_done(summary: ShardSummary, price_per_gpu_hour: float | None) -> dict[
         "pictures_drawn_again": summary.retried,
         "chunks_set_aside": len(summary.set_aside),
     }
+    seconds = summary.seconds + summary.load_seconds
     if summary.peak_memory is not None:
-        gpu_seconds = summary.seconds + summary.load_seconds
-        work |= {"peak_device_memory_gib": round(summary.peak_memory / _GIB, 2), "gpu_seconds": round(gpu_seconds, 1)}
-        if price_per_gpu_hour is not None:
-            work["cost_dollars"] = round(gpu_seconds / 3600 * price_per_gpu_hour, 4)
+        work |= {"peak_device_memory_gib": round(summary.peak_memory / _GIB, 2), "gpu_seconds": round(seconds, 1)}
+    if price_per_gpu_hour is not None:
+        work["cost_dollars"] = round(seconds / 3600 * price_per_gpu_hour, 4)
     return work
 
 

@@ -12,12 +12,12 @@ from PIL import Image, ImageDraw, ImageFont
 MAX_BYTES = 60_000
 """Of the data URI: Dagster keeps it in its event database, once per materialization."""
 
-_COLUMNS = 6
-_SIDE = 128
-_LINE_HEIGHT = 12
+_COLUMNS = 4
+_SIDE = 144
+_LINE_HEIGHT = 13
 _LINES = 3
 _MARGIN = 4
-_CHARACTERS_PER_LINE = 23
+_CHARACTERS_PER_LINE = 21
 
 
 def contact_sheet(pictures: Sequence[tuple[bytes, str]]) -> str:
@@ -47,7 +47,7 @@ def _draw(pictures: Sequence[tuple[bytes, str]]) -> Image.Image:
     cell_width, cell_height = _SIDE + 2 * _MARGIN, _SIDE + _LINES * _LINE_HEIGHT + 2 * _MARGIN
     sheet = Image.new("RGB", (columns * cell_width, -(-len(pictures) // columns) * cell_height), "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(10)
+    font = ImageFont.load_default(11)
     for number, (content, caption) in enumerate(pictures):
         left = number % columns * cell_width + _MARGIN
         top = number // columns * cell_height + _MARGIN

@@ -27,6 +27,7 @@ from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.scores.assets import image_scores, score_images
 from synthvlm_dagster.scores.checks import evaluate_scores
 from synthvlm_dagster.scores.clip import ClipScorer
+from synthvlm_dagster.scores.judges import recipe_judges
 from synthvlm_dagster.shards import Event, materialize_each_shard, shard_materialization, shards
 from synthvlm_dagster.storage import Storage
 
@@ -58,6 +59,7 @@ def further_attempts(
     generator = DiffusersGenerator(recipe.generation)
     batches = Batches(recipe.generation)
     scorer = ClipScorer(recipe.scoring.clip, recipe.scoring.device)
+    judges = recipe_judges(recipe.scoring)
 
     def rounds(shard: str) -> Iterator[Event]:
         set_damaged_aside(storage, added_attempts_table(recipe, shard), context.log.warning)
@@ -72,7 +74,7 @@ def further_attempts(
             images = make_images(recipe, storage, shard, generator, batches, context.log)
             yield shard_materialization(context, generated_images, shard, *images)
             yield evaluate_images(recipe, storage, shard)
-            scores = score_images(recipe, storage, shard, scorer, context.log)
+            scores = score_images(recipe, storage, shard, scorer, judges, context.log)
             yield shard_materialization(context, image_scores, shard, *scores)
             yield evaluate_scores(recipe, storage, shard)
 

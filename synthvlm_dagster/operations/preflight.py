@@ -24,6 +24,8 @@ from synthvlm_dagster.images.model_folder import check_model as check_generator
 from synthvlm_dagster.open_clip_models import check_open_clip
 from synthvlm_dagster.recipe import CaptionSource, Recipe
 from synthvlm_dagster.scores.clip import check_model as check_clip
+from synthvlm_dagster.scores.judges import check_judges
+from synthvlm_dagster.scores.naming import reduced_size
 from synthvlm_dagster.storage import Storage
 
 SAMPLE_ROWS = 100
@@ -70,6 +72,8 @@ def check_recipe(recipe: Recipe) -> list[Finding]:
         findings.append(_finding("generation.content_credentials", partial(_check_content_credentials, recipe)))
     findings.append(_finding("scoring.clip.model", partial(_check_clip_model, recipe)))
     findings.append(_finding("scoring.ssim", partial(_check_ssim, recipe)))
+    if recipe.scoring.judges.configured:
+        findings.append(_finding("scoring.judges", partial(_check_judges, recipe)))
     return findings
 
 
@@ -150,13 +154,22 @@ def _check_clip_model(recipe: Recipe) -> tuple[State, str]:
 
 
 def _check_ssim(recipe: Recipe) -> tuple[State, str]:
-    side, reduced = min(recipe.generation.width, recipe.generation.height), recipe.scoring.ssim.reduced_size
+    side, reduced = min(recipe.generation.width, recipe.generation.height), reduced_size(recipe)
     if reduced > side:
         raise RecipeError(
             f"scoring.ssim.reduced_size: {reduced} is larger than the images, whose shorter side is {side} pixels. "
             f"The paper's 336 of 1024 would be {round(side * 336 / 1024)} here"
         )
     return "ok", f"round trip through {reduced} of {side} pixels"
+
+
+def _check_judges(recipe: Recipe) -> tuple[State, str]:
+    check_judges(recipe.scoring)
+    judges = recipe.scoring.judges
+    models = [judge.model for judge in (judges.siglip, judges.vqa, judges.aesthetic) if judge]
+    models += [classifier.model for classifier in (judges.safety.classifiers if judges.safety else ())]
+    state, names = _describe_models(models)
+    return state, f"{', '.join(judges.configured)}: {names}"
 
 
 def _describe_models(models: list[str]) -> tuple[State, str]:

@@ -34,14 +34,26 @@ from synthvlm_dagster.recipe.loading import (
     parse_recipe,
 )
 from synthvlm_dagster.recipe.model import Recipe
-from synthvlm_dagster.recipe.scoring import ClipScoring, Scoring
-from synthvlm_dagster.recipe.selection import Selection
+from synthvlm_dagster.recipe.scoring import (
+    AestheticJudge,
+    ClipScoring,
+    ImageClassifier,
+    Judges,
+    SafetyJudge,
+    Scoring,
+    SiglipJudge,
+    SsimScoring,
+    VqaJudge,
+)
+from synthvlm_dagster.recipe.selection import Audit, Disagreement, NearDuplicates, Quotas, Selection
 from synthvlm_dagster.recipe.sources import CaptionSource, SourceColumns
 
 __all__ = [
     "RECIPES_FOLDER",
     "RECIPE_VARIABLE",
+    "AestheticJudge",
     "Attempts",
+    "Audit",
     "Bounds",
     "CaptionSource",
     "CausalLm",
@@ -49,24 +61,33 @@ __all__ = [
     "ContentCredentials",
     "Curation",
     "CurationRules",
+    "Disagreement",
     "Duplicates",
     "Generation",
+    "ImageClassifier",
     "ImageTextMatching",
     "ImageTextSimilarity",
     "Judge",
+    "Judges",
     "KeepTop",
     "KenLm",
     "Language",
     "Lora",
+    "NearDuplicates",
     "Perplexity",
     "Quantization",
+    "Quotas",
     "Recipe",
     "Refiner",
+    "SafetyJudge",
     "Scheduler",
     "Scoring",
     "Selection",
+    "SiglipJudge",
     "SourceColumns",
+    "SsimScoring",
     "Vae",
+    "VqaJudge",
     "active_recipe",
     "active_recipe_path",
     "load_recipe",

@@ -73,7 +73,7 @@ class ContentCredentials(Section):
 class Generation(Section):
     """The diffusion model and its parameters, under diffusers' names (SynthVLM §3.2)."""
 
-    preset: Literal["paper", "paper-fast", "turbo"] | None = Field(
+    preset: Literal["paper", "paper-fast", "lightning", "turbo"] | None = Field(
         None, description="A fragment that this section starts from; what is written here comes over it."
     )
     generator: GeneratorFamily = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from synthvlm_dagster.recipe.attempts import Attempts
 from synthvlm_dagster.recipe.curation import Curation
@@ -49,6 +49,18 @@ class Recipe(Section):
         if repeated:
             raise ValueError(f"two sources have the name {', '.join(repeated)}: names must differ")
         return sources
+
+    @model_validator(mode="after")
+    def _auditing_judge_is_on(self) -> Recipe:
+        disagreement = self.selection.audit.disagreement
+        judges = self.scoring.judges.columns
+        if self.selection.strategy == "audited" and disagreement and disagreement.judge not in judges:
+            on = f"on are {', '.join(judges)}" if judges else "none is on"
+            raise ValueError(
+                f"selection.audit.disagreement.judge is {disagreement.judge}, which no judge of scoring.judges "
+                f"measures: {on}"
+            )
+        return self
 
     @property
     def shard_keys(self) -> list[str]:

@@ -1,6 +1,6 @@
 """What Dagster sees of the third stage: the scores of each shard's images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -13,8 +13,9 @@ from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.scores.checks import evaluate_scores
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.histogram import text_histogram
-from synthvlm_dagster.scores.naming import scorer_name, scores_table
-from synthvlm_dagster.scores.shard import SCORES_COLUMNS, SCORES_SCHEMA, read_scores, score_shard
+from synthvlm_dagster.scores.judges import Judge, recipe_judges
+from synthvlm_dagster.scores.naming import judge_table, scorer_name, scores_table, scoring_version
+from synthvlm_dagster.scores.shard import SCORES_COLUMNS, read_scores, score_shard, scores_schema
 from synthvlm_dagster.shards import materialize_each_shard, shards
 from synthvlm_dagster.storage import Storage
 
@@ -31,44 +32,52 @@ from synthvlm_dagster.storage import Storage
     group_name="scores",
     kinds={"pytorch", "parquet"},
     owners=["team:data"],
-    code_version=f"1-{fingerprint(active_recipe().scoring.clip, active_recipe().scoring.ssim)}",
+    code_version=f"1-{scoring_version(active_recipe())}",
 )
 def image_scores(
     context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
 ) -> Iterator[Any]:
     """How well each generated image shows its caption: CLIPScore and SSIM (SynthVLM §3.3).
 
-    One row is one image of the shard. The model is loaded once per run, and not at all when nothing is missing.
+    One row is one image of the shard; held-out judges of the recipe have a column each. The models are loaded once per
+    run, and not at all when nothing is missing.
     """
     scorer = ClipScorer(recipe.scoring.clip, recipe.scoring.device)
-
+    judges = recipe_judges(recipe.scoring)
     yield from materialize_each_shard(
         context,
-        lambda shard: score_images(recipe, storage, shard, scorer, context.log),
+        lambda shard: score_images(recipe, storage, shard, scorer, judges, context.log),
         lambda shard: evaluate_scores(recipe, storage, shard),
     )
 
 
 def score_images(
-    recipe: Recipe, storage: Storage, shard: str, scorer: ClipScorer, log: dg.DagsterLogManager
+    recipe: Recipe,
+    storage: Storage,
+    shard: str,
+    scorer: ClipScorer,
+    judges: Mapping[str, Judge],
+    log: dg.DagsterLogManager,
 ) -> tuple[str, dict[str, Any]]:
     """Measure the images of a shard that have no score: data version and metadata of `image_scores` for the shard."""
-    scoring = score_shard(recipe, storage, shard, scorer, on_progress=log.info)
-    table = scores_table(recipe, shard)
-    scores = read_scores(recipe, storage, shard).select("image_id", "clip_score", "ssim").collect()
-    return fingerprint(table, sorted(scores["image_id"])), {
-        **table_metadata(storage, table, row_count=scores.height, schema=SCORES_SCHEMA, descriptions=SCORES_COLUMNS),
+    scoring = score_shard(recipe, storage, shard, scorer, log.info, judges)
+    tables = [scores_table(recipe, shard), *(judge_table(recipe, judge, shard) for judge in judges)]
+    columns = ("clip_score", "ssim", *recipe.scoring.judges.columns)
+    scores = read_scores(recipe, storage, shard).select("image_id", *columns).collect()
+    return fingerprint(*tables, sorted(scores["image_id"])), {
+        **table_metadata(
+            storage, tables[0], row_count=scores.height, schema=scores_schema(recipe), descriptions=SCORES_COLUMNS
+        ),
         "images_scored_now": scoring.measured,
         "images_per_second": round(scoring.images_per_second, 3),
         "seconds": round(scoring.seconds, 1),
         "scorer": scorer_name(recipe),
-        **_described(scores, "clip_score"),
-        **_described(scores, "ssim"),
+        **{name: value for column in columns for name, value in _described(scores, column).items()},
     }
 
 
 def _described(scores: pl.DataFrame, column: str) -> dict[str, Any]:
-    values = scores[column]
+    values = scores[column].drop_nulls()
     histogram = {f"{column}_histogram": dg.MetadataValue.md(text_histogram({"images": values}))}
     if values.is_empty():
         return histogram

@@ -14,7 +14,10 @@ _NAMED = 5
 def sound_scores(
     context: dg.AssetCheckExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
 ) -> dg.AssetCheckResult:
-    """Every image of the shard has a score; CLIPScores lie in [0, 1], SSIMs in [-1, 1], none is NaN."""
+    """Every image of the shard has its scores, by the recipe's judges too; all lie in their ranges, none is NaN.
+
+    CLIPScores lie in [0, 1], SSIMs in [-1, 1]; probabilities of judges in [0, 1], their cosines in [-1, 1].
+    """
     return worst_of([evaluate_scores(recipe, storage, shard) for shard in context.partition_keys])
 
 
@@ -25,8 +28,11 @@ def evaluate_scores(recipe: Recipe, storage: Storage, shard: str) -> dg.AssetChe
     problems = [
         sentence
         for count, sentence in (
-            (faults.missing, f"{faults.missing} images have no score: materialize the shard again."),
-            (len(faults.impossible), f"{len(faults.impossible)} scores are NaN or out of range: {named}."),
+            (faults.missing, f"{faults.missing} images lack a score: materialize the shard again."),
+            (
+                len(faults.impossible),
+                f"{len(faults.impossible)} images have impossible scores (NaN or out of range): {named}.",
+            ),
         )
         if count
     ]

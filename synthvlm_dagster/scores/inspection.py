@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import polars as pl
@@ -10,7 +11,16 @@ from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.shard import missing_scores, read_scores
 from synthvlm_dagster.storage import Storage
 
+# Rounding may carry the SSIM of a perfect copy past 1 by some 1e-16.
 _TOLERANCE = 1e-9
+_RANGES = {
+    "clip_score": (0.0, 1.0),
+    "ssim": (-1.0, 1.0),
+    "siglip_score": (-1.0, 1.0),
+    "vqa_score": (0.0, 1.0),
+    "aesthetic_score": (-math.inf, math.inf),
+    "safety_score": (0.0, 1.0),
+}
 
 
 class ShardFaults(NamedTuple):
@@ -19,9 +29,9 @@ class ShardFaults(NamedTuple):
     scored: int
     """Images with a score."""
     missing: int
-    """Images without one."""
+    """Images without one, or without the value of a judge of the recipe."""
     impossible: tuple[str, ...]
-    """image_ids whose clip_score is outside [0, 1], whose ssim is outside [-1, 1], or one of them missing or NaN."""
+    """image_ids of which a score is NaN, infinite or out of its range, or CLIPScore or SSIM is null."""
 
 
 def inspect_scores(recipe: Recipe, storage: Storage, shard: str) -> ShardFaults:
@@ -30,9 +40,17 @@ def inspect_scores(recipe: Recipe, storage: Storage, shard: str) -> ShardFaults:
     Raises:
         StorageError: nothing has been planned yet.
     """
-    scores = read_scores(recipe, storage, shard).select("image_id", "clip_score", "ssim").collect()
-    # Rounding may carry the SSIM of a perfect copy past 1 by some 1e-16.
-    possible = pl.col("clip_score").is_between(0, 1) & pl.col("ssim").is_between(-1 - _TOLERANCE, 1 + _TOLERANCE)
-    impossible = scores.filter(~possible.fill_null(False))["image_id"].sort()
+    judges = recipe.scoring.judges.columns
+    scores = read_scores(recipe, storage, shard).select("image_id", "clip_score", "ssim", *judges).collect()
+    possible = pl.all_horizontal(
+        *(_in_range(column).fill_null(False) for column in ("clip_score", "ssim")),
+        *(_in_range(column).fill_null(True) for column in judges),
+    )
+    impossible = scores.filter(~possible)["image_id"].sort()
     missing = missing_scores(recipe, storage, shard).select(pl.len()).collect().item()
     return ShardFaults(scores.height, missing, tuple(impossible))
+
+
+def _in_range(column: str) -> pl.Expr:
+    low, high = _RANGES[column]
+    return pl.col(column).is_finite() & pl.col(column).is_between(low - _TOLERANCE, high + _TOLERANCE)

@@ -1,24 +1,22 @@
-"""Measure the images of one shard: only those without a score, written in immutable chunks."""
+"""Measure the images of one shard: only what is not measured yet, written in immutable chunks."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-import numpy as np
 import polars as pl
 
-from synthvlm_dagster.errors import ImageError, ModelError
-from synthvlm_dagster.image_decoding import decode_image
-from synthvlm_dagster.images.chunks import present_ids, set_damaged_aside, write_chunk
+from synthvlm_dagster.images.chunks import read_columns, set_damaged_aside, write_chunk
 from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.images.present import read_images
-from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
-from synthvlm_dagster.scores.naming import scores_table
+from synthvlm_dagster.scores.judges import Judge
+from synthvlm_dagster.scores.measuring import EMBEDDINGS, SCORES, Measuring
+from synthvlm_dagster.scores.naming import embeddings_table, judge_table, scores_table
 from synthvlm_dagster.storage import Storage
 
 SCORES_SCHEMA = pl.Schema(
@@ -40,6 +38,10 @@ SCORES_COLUMNS = {
     "text": "The caption.",
     "clip_score": "Cosine of image and prefixed caption, clipped at 0: in [0, 1].",
     "ssim": "Similarity of the image with itself after the round trip through the small size: in [-1, 1].",
+    "siglip_score": "Held-out judge: cosine of image and caption under another image-text model, in [-1, 1].",
+    "vqa_score": "Held-out judge: probability that a vision-language model finds the caption in the image, in [0, 1].",
+    "aesthetic_score": "Held-out judge: LAION's aesthetic predictor, about 1 to 10.",
+    "safety_score": "Held-out judge: probability that the image is unsafe or marked, in [0, 1].",
 }
 
 
@@ -47,13 +49,19 @@ class ShardScoring(NamedTuple):
     """What `score_shard` did."""
 
     measured: int
+    """Images that were looked at."""
     seconds: float
-    """Wall-clock time, with the loading of the model where it fell into this shard."""
+    """Wall-clock time, with the loading of the models where it fell into this shard."""
 
     @property
     def images_per_second(self) -> float:
         """Images measured per second; 0 when none were."""
         return self.measured / self.seconds if self.measured else 0.0
+
+
+def scores_schema(recipe: Recipe) -> pl.Schema:
+    """Columns that `read_scores` gives: `SCORES_SCHEMA` and one Float64 column per judge of the recipe."""
+    return pl.Schema({**SCORES_SCHEMA, **dict.fromkeys(recipe.scoring.judges.columns, pl.Float64())})
 
 
 def score_shard(
@@ -62,58 +70,71 @@ def score_shard(
     shard: str,
     scorer: ClipScorer,
     on_progress: Callable[[str], None] = lambda _: None,
+    judges: Mapping[str, Judge] | None = None,
 ) -> ShardScoring:
-    """Measure every image of a shard that has no score yet.
+    """Measure every image of a shard by everything in the recipe that has not measured it yet.
 
-    A chunk of scores is written for every `generation.images_per_chunk` images, so a kill costs at most that many; a
-    shard without images, or with all of them scored, loads no model and writes nothing. A damaged chunk file is renamed
-    to `….parquet.corrupt`, and its images are measured again.
+    Each image is decoded once for all of them. CLIPScore and SSIM, the image's CLIP embedding and each judge have files
+    of their own: a judge that is new to the recipe looks at images that are there, and nothing else is measured again.
+
+    A chunk is written for every `generation.images_per_chunk` images, so a kill costs at most that many; a shard
+    without images, or with all of them measured, loads no model and writes nothing. A damaged chunk file is renamed to
+    `….parquet.corrupt`, and its images are measured again.
 
     Args:
-        recipe: names the generator, the scorer and the batch size.
+        recipe: names the generator, the scorer, the judges and the batch size.
         storage: the store of images and scores.
         shard: partition key.
         scorer: the CLIP model; shared by the shards of a run.
         on_progress: told done, total and rate every few seconds.
+        judges: those of `recipe.scoring.judges` by name, see `recipe_judges`; shared by the shards of a run.
 
     Raises:
         ImageError: an image cannot be decoded or measured; names the image and its file. The chunks written before it
             stay.
-        ModelError: the CLIP model cannot be loaded, or gives NaN.
+        ModelError: a model cannot be loaded, or gives NaN.
     """
-    table = scores_table(recipe, shard)
-    set_damaged_aside(storage, table, lambda message: on_progress(f"scores of shard {shard}: {message}"))
-    total = missing_scores(recipe, storage, shard).select(pl.len()).collect().item()
+    judges = judges or {}
+    # Embeddings first: an image that has a score has its embedding, also after a kill.
+    tables = {EMBEDDINGS: embeddings_table(recipe, shard), SCORES: scores_table(recipe, shard)}
+    tables |= {name: judge_table(recipe, name, shard) for name in judges}
+    for table in tables.values():
+        set_damaged_aside(storage, table, lambda message: on_progress(f"scores of shard {shard}: {message}"))
+    images = read_images(recipe, storage, shard)
+    ids = images.select("image_id").collect()["image_id"]
+    measured = {name: _measured_ids(storage, table) for name, table in tables.items()}
+    total = sum(any(image_id not in done for done in measured.values()) for image_id in ids)
     started = time.monotonic()
-    with Progress(f"images of shard {shard} scored", on_progress, total) as progress:
-        done = 0
-        waiting: list[pl.DataFrame] = []
-        for batch in _unscored_batches(recipe, storage, shard):
-            waiting.append(_measure(batch, recipe, storage, scorer, shard))
-            done += batch.height
-            if done == total or sum(frame.height for frame in waiting) >= recipe.generation.images_per_chunk:
-                write_chunk(storage, table, pl.concat(waiting))
-                waiting = []
-            progress.report(done)
-        if waiting:
-            write_chunk(storage, table, pl.concat(waiting))
+    if total:
+        chunks = _Chunks(storage, tables, recipe.generation.images_per_chunk)
+        work = Measuring(recipe, storage, shard, scorer, judges, measured)
+        with Progress(f"images of shard {shard} scored", on_progress, total) as progress:
+            for done, rows in work.measure(images):
+                chunks.add(rows)
+                progress.report(done)
+            chunks.write()
     seconds = time.monotonic() - started
-    on_progress(f"shard {shard}: scored {done} of {total} images, {done / max(seconds, 1e-6):.1f} images/s")
-    return ShardScoring(done, seconds)
+    on_progress(f"shard {shard}: scored {total} of {total} images, {total / max(seconds, 1e-6):.1f} images/s")
+    return ShardScoring(total, seconds)
 
 
 def missing_scores(recipe: Recipe, storage: Storage, shard: str) -> pl.LazyFrame:
-    """The images of a shard without a score: image_id, caption_id, attempt, text."""
-    return _without_score(recipe, storage, shard).select("image_id", "caption_id", "attempt", "text")
+    """The images of a shard that lack a score, or the value of a judge: image_id, caption_id, attempt, text."""
+    scores = read_scores(recipe, storage, shard)
+    if columns := recipe.scoring.judges.columns:
+        scores = scores.filter(pl.all_horizontal(pl.col(columns).is_not_null()))
+    images = read_images(recipe, storage, shard).select("image_id", "caption_id", "attempt", "text")
+    return images.join(scores.select("image_id"), on="image_id", how="anti", maintain_order="left")
 
 
 def read_scores(recipe: Recipe, storage: Storage, shard: str | None = None) -> pl.LazyFrame:
-    """Scores of the planned images by the recipe's scorer, of one shard or of all, lazily.
+    """Scores of the planned images by the recipe's scorer and judges, of one shard or of all, lazily.
 
     Scores of images that are no longer in the plan are left out, as in `read_images`.
 
     Returns:
-        One row per image_id, with `SCORES_SCHEMA`; none when nothing is scored yet.
+        One row per image_id that has CLIPScore and SSIM, with the columns of `scores_schema`; a judge's is null where
+        it has not looked yet. No row when nothing is scored yet.
 
     Raises:
         StorageError: nothing has been planned yet.
@@ -122,63 +143,42 @@ def read_scores(recipe: Recipe, storage: Storage, shard: str | None = None) -> p
     shards = recipe.shard_keys if shard is None else [shard]
     paths = [path for key in shards for path in storage.files(scores_table(recipe, key), ".parquet")]
     if not paths:
-        return pl.LazyFrame(schema=SCORES_SCHEMA)
+        return pl.LazyFrame(schema=scores_schema(recipe))
     # Two runs at once may each have measured an image: the same one of the two counts at every reading.
-    return storage.scan_files(paths).unique("image_id", keep="first").join(planned, on="image_id", how="semi")
+    scores = storage.scan_files(paths).unique("image_id", keep="first").join(planned, on="image_id", how="semi")
+    judges = recipe.scoring.judges
+    for judge, column in zip(judges.configured, judges.columns, strict=True):
+        found = [path for key in shards for path in storage.files(judge_table(recipe, judge, key), ".parquet")]
+        if found:
+            values = storage.scan_files(found).unique("image_id", keep="first")
+            scores = scores.join(values, on="image_id", how="left", maintain_order="left")
+        else:
+            scores = scores.with_columns(pl.lit(None, pl.Float64).alias(column))
+    return scores
 
 
-def _without_score(recipe: Recipe, storage: Storage, shard: str) -> pl.LazyFrame:
-    scored = read_scores(recipe, storage, shard).select("image_id")
-    return read_images(recipe, storage, shard).join(scored, on="image_id", how="anti", maintain_order="left")
+class _Chunks:
+    """Rows of several tables that wait until there are enough of them for a file."""
+
+    def __init__(self, storage: Storage, tables: Mapping[str, str], rows_per_chunk: int) -> None:
+        self._storage = storage
+        self._tables = tables
+        self._rows_per_chunk = rows_per_chunk
+        self._waiting: dict[str, list[pl.DataFrame]] = {name: [] for name in tables}
+
+    def add(self, rows: Mapping[str, pl.DataFrame]) -> None:
+        for name, frame in rows.items():
+            self._waiting[name].append(frame)
+        self.write(self._rows_per_chunk)
+
+    def write(self, at_least: int = 1) -> None:
+        """Write what waits, of each table of which so many rows wait."""
+        for name, frames in self._waiting.items():
+            if sum(frame.height for frame in frames) >= at_least:
+                write_chunk(self._storage, self._tables[name], pl.concat(frames))
+                self._waiting[name] = []
 
 
-def _unscored_batches(recipe: Recipe, storage: Storage, shard: str) -> Iterator[pl.DataFrame]:
-    images = _without_score(recipe, storage, shard).select(
-        "image_id", "caption_id", "attempt", "text", pl.col("image").struct.field("bytes")
-    )
-    size = recipe.scoring.batch_size
-    for frame in images.collect_batches(chunk_size=size, maintain_order=True):
-        yield from frame.iter_slices(size)
-
-
-def _measure(batch: pl.DataFrame, recipe: Recipe, storage: Storage, scorer: ClipScorer, shard: str) -> pl.DataFrame:
-    from synthvlm_dagster.scores.ssim import resize_ssim
-
-    ssim = recipe.scoring.ssim
-    images: list[np.ndarray] = []
-    similarities: list[float] = []
-    for image_id, content in batch.select("image_id", "bytes").iter_rows():
-        try:
-            images.append(decode_image(content))
-        except ImageError as error:
-            file = _file_of(image_id, recipe, storage, shard)
-            raise ImageError(
-                f"{file}: image {image_id} {error}. To make the file's images anew, delete it and materialize "
-                f"generated_images for shard {shard}"
-            ) from error
-        try:
-            similarities.append(resize_ssim(images[-1], size=ssim.reduced_size, channels=ssim.channels))
-        except ImageError as error:
-            raise ImageError(f"image {image_id} of shard {shard}: {error}") from error
-    clip_scores = scorer.clip_scores(images, batch["text"].to_list())
-    if not np.isfinite(clip_scores).all():
-        image_id = batch["image_id"][int(np.argmin(np.isfinite(clip_scores)))]
-        raise ModelError(
-            f"image {image_id} of shard {shard}: the CLIP model {scorer.clip.model} gives no finite score. Use another "
-            f"scoring.clip.dtype than {scorer.clip.dtype}, or check the model's weights"
-        )
-    return batch.select(
-        "image_id",
-        "caption_id",
-        "attempt",
-        pl.lit(shard).alias("shard"),
-        "text",
-        pl.Series("clip_score", clip_scores, dtype=pl.Float64),
-        pl.Series("ssim", similarities, dtype=pl.Float64),
-    ).cast(SCORES_SCHEMA)
-
-
-def _file_of(image_id: str, recipe: Recipe, storage: Storage, shard: str) -> str:
-    table = images_table(recipe, shard)
-    found = present_ids(storage, storage.files(table, ".parquet"))
-    return storage.url(next((path for path, ids in found.items() if image_id in (ids or ())), table))
+def _measured_ids(storage: Storage, table: str) -> set[str]:
+    found = (read_columns(storage, path, ["image_id"]) for path in storage.files(table, ".parquet"))
+    return {image_id for rows in found if rows is not None for image_id in rows["image_id"]}

@@ -1,18 +1,21 @@
 """The selection, against a naive rewrite in plain Python, and the pools it must refuse."""
 
 import hashlib
+import statistics
 from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from synthvlm_dagster.dataset.merit import standard_deviations
 from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, select_pairs, selected_count
 from synthvlm_dagster.errors import SelectionError
 from synthvlm_dagster.recipe import Selection
 
-STRATEGIES = ["paper", "clip-only", "ssim-only", "random"]
+STRATEGIES = ["paper", "zscore", "clip-only", "ssim-only", "random"]
 
 
 def pool(rows: list[tuple[int, int, float, float]]) -> pl.DataFrame:
@@ -48,8 +51,14 @@ def naive_selection(scores: pl.DataFrame, selection: Selection, seed: int) -> li
             return row["clip_score"]
         if selection.strategy == "ssim-only":
             return row["ssim"]
+        if selection.strategy == "zscore":
+            return sum(
+                weight / deviation[name] * row[name] if deviation[name] else 0.0
+                for name, weight in (("clip_score", 1), ("ssim", selection.ssim_weight))
+            )
         return row["clip_score"] + selection.ssim_weight * row["ssim"]
 
+    deviation = dict(zip(("clip_score", "ssim"), standard_deviations(scores.lazy()), strict=True))
     best: dict[str, dict[str, Any]] = {}
     ordered = sorted(scores.to_dicts(), key=lambda row: (-merit(row), row["image_id"]))
     for row in ordered:
@@ -150,3 +159,36 @@ def test_refuses_an_image_scored_twice() -> None:
 def test_refuses_an_empty_pool(selection: Selection) -> None:
     with pytest.raises(SelectionError, match="no scored images"):
         select_pairs(pool([]).lazy(), selection)
+
+
+@pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
+def test_a_recipe_refuses_a_lambda_that_means_nothing(weight: float) -> None:
+    with pytest.raises(ValidationError, match="ssim_weight"):
+        Selection(count=1, ssim_weight=weight)
+
+
+def test_more_attempts_than_bits_are_told_from_an_image_scored_twice() -> None:
+    """Attempts 0 and 64 share a bit of the quick look; the thorough one clears them."""
+    scores = pool([(1, 0, 0.3, 0.8), (1, 64, 0.4, 0.8), (1, 99, 0.2, 0.8)])
+    assert select_pairs(scores.lazy(), Selection(count=1)).collect()["attempt"].item() == 64
+    with pytest.raises(SelectionError, match=r"1 of 4 score rows repeat.*0000000000000001-64"):
+        select_pairs(pl.concat([scores, scores[1]]).lazy(), Selection(count=1))
+
+
+@settings(max_examples=50, deadline=None)
+@given(pools, st.randoms())
+def test_standard_deviations_are_those_of_the_population_in_any_order(scores: pl.DataFrame, order: Any) -> None:
+    found = standard_deviations(scores.lazy())
+    assert found == pytest.approx([statistics.pstdev(scores[name]) for name in ("clip_score", "ssim")], abs=1e-8)
+    shuffled = scores[order.sample(range(scores.height), scores.height)]
+    assert standard_deviations(shuffled.lazy()) == found
+
+
+def test_zscore_weighs_both_terms_by_their_spread() -> None:
+    # SSIM spreads ten times as far: raw, it decides alone; standardised, CLIPScore has its say.
+    scores = pool([(1, 0, 0.34, 0.70), (2, 0, 0.30, 0.80), (3, 0, 0.30, 0.30), (4, 0, 0.26, 0.60)])
+    best = {
+        strategy: select_pairs(scores.lazy(), Selection(strategy=strategy, count=1)).collect()["text"].item()
+        for strategy in ("paper", "zscore")
+    }
+    assert best == {"paper": "caption 2", "zscore": "caption 1"}

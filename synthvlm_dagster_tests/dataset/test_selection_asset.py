@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 from synthvlm_dagster.dataset.assets import selected_pairs
-from synthvlm_dagster.dataset.checks import exactly_k_unique_pairs, selected_images_open
-from synthvlm_dagster.dataset.coverage import complete_scores
+from synthvlm_dagster.dataset.checks import every_image_is_scored, exactly_k_unique_pairs, selected_images_open
+from synthvlm_dagster.dataset.coverage import complete_scores, score_coverage
 from synthvlm_dagster.dataset.integrity import absent_images, selection_faults, unreadable_images
-from synthvlm_dagster.dataset.pairs import SELECTED
-from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS
+from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
+from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, SET_ASIDE_COLUMNS
 from synthvlm_dagster.errors import IncompleteShardsError, SelectionError, StorageError
 from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe import Recipe, Selection
@@ -49,7 +49,7 @@ def add_scores(recipe: Recipe, storage: Storage, shard: str, planned: pl.DataFra
 def materialize(recipe: Recipe, storage: Storage, **options: object) -> dg.ExecuteInProcessResult:
     definitions = dg.Definitions(
         assets=[selected_pairs],
-        asset_checks=[exactly_k_unique_pairs, selected_images_open],
+        asset_checks=[exactly_k_unique_pairs, selected_images_open, every_image_is_scored],
         resources={"recipe": recipe, "storage": storage},
     )
     with dg.DagsterInstance.ephemeral() as instance:
@@ -62,7 +62,11 @@ def passed(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 def test_selects_describes_and_checks(recipe: Recipe, storage: Storage) -> None:
     result = materialize(recipe, storage)
-    assert passed(result) == {"exactly_k_unique_pairs": True, "selected_images_open": True}
+    assert passed(result) == {
+        "exactly_k_unique_pairs": True,
+        "selected_images_open": True,
+        "every_image_is_scored": True,
+    }
     selected = storage.scan(SELECTED).collect()
     scores = read_scores(recipe, storage).collect()
     assert selected.columns == list(SELECTED_COLUMNS)
@@ -106,17 +110,26 @@ def test_captions_with_markup_stay_text(recipe: Recipe, storage: Storage) -> Non
 def test_refuses_while_images_have_no_score(recipe: Recipe, storage: Storage) -> None:
     captions = captions_in_shards(12, SHARDS) | {"f" * 16: ("one more", "0001")}
     plan(storage, captions, attempts=3)
-    with pytest.raises(IncompleteShardsError, match=r"3 planned images have no score \(shard 0001: 3 of 21\)"):
+    with pytest.raises(IncompleteShardsError, match=r"3 of 39 planned images have no score \(shard 0001: 3 of 21\)"):
         complete_scores(recipe, storage)
     result = materialize(recipe, storage, raise_on_error=False)
     assert not result.success
     assert not storage.has_table(SELECTED)
 
 
+def test_a_shard_without_captions_needs_no_scores(recipe: Recipe, storage: Storage) -> None:
+    with_empty_shard = recipe.model_copy(update={"shards": 3})
+    assert score_coverage(with_empty_shard, storage).lacking == 0
+    assert materialize(with_empty_shard, storage).success
+    assert storage.scan(SELECTED).collect().height == 5
+
+
 def test_names_every_incomplete_shard(recipe: Recipe, storage: Storage) -> None:
     captions = {f"{number + 100:016x}": ("another", f"{number % 30:04d}") for number in range(60)}
     plan(storage, captions, attempts=1)
-    with pytest.raises(IncompleteShardsError, match=r"60 planned .*0019: 2 of 2, and 10 shards more\). Materialize"):
+    with pytest.raises(
+        IncompleteShardsError, match=r"60 of 60 planned .*0019: 2 of 2, and 10 shards more\). Materialize"
+    ):
         complete_scores(recipe, storage)
 
 
@@ -151,7 +164,11 @@ def test_pairs_whose_images_are_gone_or_broken_fail_the_check(recipe: Recipe, st
     assert of_shard
     assert sorted(unreadable_images(recipe, storage, selected)) == of_shard
     result = materialize(recipe, storage, raise_on_error=False)
-    assert passed(result) == {"exactly_k_unique_pairs": True, "selected_images_open": False}
+    assert passed(result) == {
+        "exactly_k_unique_pairs": True,
+        "selected_images_open": False,
+        "every_image_is_scored": True,
+    }
     storage.delete(file)
     assert absent_images(recipe, storage, selected) == of_shard
     result = materialize(recipe, storage, raise_on_error=False)
@@ -168,3 +185,56 @@ def test_faults_of_a_selection() -> None:
         "1 of the rows repeat caption_id",
         "the ranks are not 1 to 3, each once",
     ]
+
+
+def test_a_share_of_missing_scores_that_the_recipe_allows_is_told(recipe: Recipe, storage: Storage) -> None:
+    lost = f"{scores_table(recipe, SHARDS[1])}/chunk-0.parquet"
+    rows = storage.scan(scores_table(recipe, SHARDS[1])).collect()
+    storage.delete(lost)
+    storage.write_chunk(scores_table(recipe, SHARDS[1]), "chunk-1.parquet", rows.head(rows.height - 3))
+    too_strict = recipe.model_copy(update={"selection": Selection(count=5, allow_missing=0.08)})
+    with pytest.raises(IncompleteShardsError, match=r"allow_missing allows 8\.00%, and these are 8\.33%\. Materialize"):
+        complete_scores(too_strict, storage)
+
+    allowing = recipe.model_copy(update={"selection": Selection(count=5, allow_missing=0.09)})
+    coverage = score_coverage(allowing, storage)
+    assert (coverage.awaited, coverage.lacking) == (36, 3)
+    assert coverage.shards.rows() == [(SHARDS[1], 3, rows.height)]
+    result = materialize(allowing, storage)
+    assert passed(result) == {
+        "exactly_k_unique_pairs": True,
+        "selected_images_open": True,
+        "every_image_is_scored": False,
+    }
+    [warning] = [one for one in result.get_asset_check_evaluations() if one.check_name == "every_image_is_scored"]
+    assert warning.severity == dg.AssetCheckSeverity.WARN
+    assert not warning.blocking
+    assert warning.description == f"3 of 36 planned images have no score (shard {SHARDS[1]}: 3 of {rows.height})"
+    metadata = result.asset_materializations_for_node("selected_pairs")[0].metadata
+    assert metadata["images_without_score"].value == 3
+    assert metadata["share_without_score"].value == pytest.approx(1 / 12, abs=1e-6)
+
+
+def test_what_an_audit_sets_aside_is_counted_and_stored(recipe: Recipe, storage: Storage) -> None:
+    assert "set_aside_by_disagreement" not in materialized_metadata(materialize(recipe, storage))
+    assert storage.scan(SET_ASIDE).collect().is_empty()
+    for shard in SHARDS:
+        table = scores_table(recipe, shard)
+        judged = storage.scan(table).with_columns(siglip_score=1 - pl.col("clip_score")).collect()
+        storage.write_chunk(table, "chunk-0.parquet", judged)
+    audit = {"disagreement": {"judge": "siglip_score", "share": 0.25}}
+    audited = recipe.model_copy(
+        update={"selection": Selection.model_validate({"strategy": "audited", "count": 5, "audit": audit})}
+    )
+    result = materialize(audited, storage)
+    assert passed(result)["exactly_k_unique_pairs"]
+    assert materialized_metadata(result)["set_aside_by_disagreement"].value == 9
+    set_aside = storage.scan(SET_ASIDE).collect()
+    assert set_aside.columns == list(SET_ASIDE_COLUMNS)
+    assert set(set_aside["reason"]) == {"disagreement"}
+    assert set_aside.height == 9
+    assert not set(set_aside["image_id"]) & set(storage.scan(SELECTED).collect()["image_id"])
+
+
+def materialized_metadata(result: dg.ExecuteInProcessResult) -> dict[str, dg.MetadataValue]:
+    return dict(result.asset_materializations_for_node("selected_pairs")[0].metadata)

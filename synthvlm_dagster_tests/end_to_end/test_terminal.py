@@ -31,8 +31,10 @@ def recorded_runs(project):
 
 
 def file_times(project, folder="images"):
+    """When each file was written, and its inode: another one took its place where that changes."""
     storage = project.storage
-    return {path: Path(storage.url(path)).stat().st_mtime_ns for path in storage.files(folder)}
+    files = {path: Path(storage.url(path)).stat() for path in storage.files(folder)}
+    return {path: (file.st_mtime_ns, file.st_ino) for path, file in files.items()}
 
 
 def llava_entries(project):
@@ -128,10 +130,12 @@ def test_a_table_that_is_not_the_recorded_one_is_made_again(project):
 def test_another_selection_touches_no_image(project):
     times = file_times(project)
     recipe = project.folder / "recipe.yaml"
-    recipe.write_text(recipe.read_text().replace("count: 5", "count: 3"))
+    recipe.write_text(recipe.read_text().replace("count: 5", "strategy: zscore, ssim_weight: 0.3, count: 3"))
+    scores = file_times(project, "scores")
     outcome = project.synthvlm("run")
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     assert file_times(project) == times
+    assert file_times(project, "scores") == scores
     assert len(llava_entries(project)) == 3
 
 

@@ -29,13 +29,13 @@ def test_even_noise_gives_a_small_picture_that_opens(count: int) -> None:
     markdown = contact_sheet([(picture(seed, 256, 256), f"caption {seed}") for seed in range(count)])
     assert len(markdown) <= MAX_BYTES
     sheet = decoded(markdown)
-    assert sheet.width * sheet.height >= count * 128 * 128
+    assert sheet.width * sheet.height >= count * 144 * 144
 
 
 def test_the_captions_are_drawn() -> None:
     image = picture()
     with_text, without = (decoded(contact_sheet([(image, text)])) for text in ("a red circle", ""))
-    below = (0, 140, 136, 152)
+    below = (0, 150, 152, 160)
     assert without.crop(below).convert("L").getextrema()[0] > 240
     assert with_text.crop(below).convert("L").getextrema()[0] < 100
 
@@ -49,7 +49,7 @@ def test_no_caption_breaks_the_sheet(captions: list[str]) -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(400, 20), (20, 400), (1, 1)])
 def test_any_shape_fits_its_cell(width: int, height: int) -> None:
-    assert decoded(contact_sheet([(picture(0, width, height), "long")])).size == (136, 172)
+    assert decoded(contact_sheet([(picture(0, width, height), "long")])).size == (152, 191)
 
 
 def test_no_images_are_said_in_words() -> None:

@@ -122,5 +122,5 @@ def test_the_check_fails_for_missing_and_impossible_scores(recipe: Recipe, stora
         evaluation = evaluate_scores(recipe, storage, SHARDS[0])
     assert evaluation.partition == SHARDS[0]
     assert not evaluation.passed
-    assert "1 images have no score" in evaluation.description
-    assert "2 scores are NaN or out of range" in evaluation.description
+    assert "1 images lack a score" in evaluation.description
+    assert "2 images have impossible scores (NaN or out of range)" in evaluation.description

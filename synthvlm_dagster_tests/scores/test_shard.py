@@ -1,7 +1,8 @@
 """Scoring of a shard: each image once, resumably, with errors that name the image and its file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,7 @@ from PIL import Image
 from synthvlm_dagster.errors import ImageError, ModelError, StorageError
 from synthvlm_dagster.images.table import encode_image, images_table
 from synthvlm_dagster.recipe import Recipe, Scoring
-from synthvlm_dagster.scores.clip import ClipScorer
+from synthvlm_dagster.scores.clip import ClipScorer, ClipScores
 from synthvlm_dagster.scores.naming import scorer_name, scores_table
 from synthvlm_dagster.scores.shard import SCORES_SCHEMA, missing_scores, read_scores, score_shard
 from synthvlm_dagster.scores.ssim import resize_ssim
@@ -47,11 +48,11 @@ class CountingScorer(ClipScorer):
         self.batches: list[list[str]] = []
         self.batches_to_live = batches_to_live
 
-    def clip_scores(self, images: object, captions: object) -> np.ndarray:
+    def score(self, prepared: Sequence[Any], captions: Sequence[str]) -> ClipScores:
         if len(self.batches) == self.batches_to_live:
             raise KeyboardInterrupt
         self.batches.append(list(captions))
-        return super().clip_scores(images, captions)
+        return super().score(prepared, captions)
 
     @property
     def measured(self) -> int:

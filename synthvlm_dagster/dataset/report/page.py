@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 
 from markupsafe import Markup
 
+from synthvlm_dagster.dataset.merit import describe_merit
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.dataset.report.charts import histogram, scatter
 from synthvlm_dagster.dataset.report.facts import Facts, gather_facts, scored_pairs
@@ -127,18 +128,12 @@ def _scorer(recipe: Recipe) -> dict[str, str]:
 
 def _selection(recipe: Recipe) -> dict[str, str]:
     selection = recipe.selection
-    formula = {
-        "paper": f"CLIPScore + {selection.ssim_weight:g} · SSIM",
-        "clip-only": "CLIPScore",
-        "ssim-only": "SSIM",
-        "random": "nothing: a seeded random choice",
-    }
     size = (
         f"{selection.count:,} pairs" if selection.count else f"{100 * (selection.share or 0):g}% of the scored captions"
     )
     return {
         "Strategy": selection.strategy,
-        "Compared by": formula[selection.strategy],
+        "Compared by": describe_merit(selection),
         "Kept": f"the best image of each caption, then the best {size}",
     }
 

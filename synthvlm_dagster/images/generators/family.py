@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -44,6 +45,9 @@ class Family:
         self.generation = generation
         self._decoded_at_once = sys.maxsize
         self._negatives: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
+        if checker := getattr(self.pipeline, "safety_checker", None):
+            # It says that a black image is returned; a refused one is counted, and its log is ours.
+            logging.getLogger(type(checker).__module__).setLevel(logging.ERROR)
         self._check()
 
     @property

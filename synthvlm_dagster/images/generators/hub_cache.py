@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from synthvlm_dagster.images.model_folder import is_local
+
 
 def bytes_in_hub_cache(model: str) -> int:
     """Bytes that the hub's cache on this machine holds of a model, those of unfinished downloads included.
 
     Args:
-        model: hub id; 0 bytes are held of anything else.
+        model: hub id, or a local folder, of which the cache holds 0 bytes.
     """
-    from huggingface_hub.constants import HF_HUB_CACHE
-    from huggingface_hub.file_download import repo_folder_name
-
-    blobs = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=model, repo_type="model") / "blobs"
+    if is_local(model):
+        return 0
     found = 0
-    for file in blobs.glob("*"):
+    for file in (_repository(model) / "blobs").glob("*"):
         try:
             found += file.stat().st_size
         except FileNotFoundError:
@@ -29,18 +29,24 @@ def cached_commit(model: str, revision: str | None) -> str | None:
     """The commit that a branch, tag or commit of a model has in the hub's cache, 40 hexadecimal digits.
 
     Args:
-        model: hub id.
+        model: hub id or local folder.
         revision: None: the branch main.
 
     Returns:
         None for what is not in the cache, among others for local folders.
     """
-    from huggingface_hub.constants import HF_HUB_CACHE
-    from huggingface_hub.file_download import repo_folder_name
-
-    repository = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=model, repo_type="model")
+    if is_local(model):
+        return None
+    repository = _repository(model)
     name = revision or "main"
     if (repository / "snapshots" / name).is_dir():
         return name
     reference = repository / "refs" / name
     return reference.read_text(encoding="utf-8").strip() if reference.is_file() else None
+
+
+def _repository(model: str) -> Path:
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
+
+    return Path(HF_HUB_CACHE) / repo_folder_name(repo_id=model, repo_type="model")

@@ -81,6 +81,17 @@ def test_loading_is_silent_and_happens_once(generator: DiffusersGenerator, capfd
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_local_folder_that_takes_long_to_load_is_said_to_be_loading(
+    generator: DiffusersGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synthvlm_dagster.progress.SECONDS_BETWEEN_REPORTS", 0.001)
+    messages: list[str] = []
+    generator.load(messages.append)
+    model = generator._generation.model
+    assert set(messages) == {f"loading {model}", f"still loading {model}"}
+    assert generator.commits() == {}
+
+
 def test_float16_on_a_cpu_is_computed_in_float32_with_a_warning(
     generator: DiffusersGenerator, tiny_recipe: Callable[..., Recipe]
 ) -> None:

@@ -1,4 +1,5 @@
 import inspect
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,13 @@ import torch
 
 from synthvlm_dagster.errors import RecipeError
 from synthvlm_dagster.images.generators import DiffusersGenerator
+from synthvlm_dagster.images.present import planned_images
+from synthvlm_dagster.images.shard import generate_shard
+from synthvlm_dagster.images.table import failed_images_table, tries
+from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.storage import Storage
 from synthvlm_dagster_tests.images.generators.tiny_models import CLIP_CONTEXT, SIZE
+from synthvlm_dagster_tests.images.noise import SHARD, write_plan
 
 MakeGenerator = Callable[..., DiffusersGenerator]
 FAMILIES = ["sd", "sdxl", "sd3", "flux", "pixart-sigma", "pixart-alpha"]
@@ -165,6 +172,41 @@ def test_what_the_safety_checker_refuses_is_a_problem(make_generator: MakeGenera
     generator._pipelines[0].safety_checker.concept_embeds_weights.data[:] = -2
     assert [image for image, _ in generator.decode(latents)] == [None, None]
     assert all("safety checker" in (problem or "") for _, problem in generator.decode(latents))
+
+
+def test_refused_pictures_of_a_shard_are_counted_and_drawn_again(
+    tiny_model: Callable[[str], Path], tiny_recipe: Callable[..., Recipe], caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = tiny_recipe({"model": str(tiny_model("sd")), "retries": 1})
+    storage = Storage(recipe.storage)
+    write_plan(storage, captions=12)
+    generator = DiffusersGenerator(recipe.generation)
+    generator.load()
+    checker = generator.pipelines[0].safety_checker
+    checker.concept_embeds.data[:] = torch.nn.functional.one_hot(torch.tensor(0), checker.concept_embeds.shape[1])
+    cosines: list[float] = []
+    watching = checker.visual_projection.register_forward_hook(
+        lambda _, __, embedding: cosines.extend(torch.nn.functional.normalize(embedding)[:, 0].tolist())
+    )
+    first = tries(recipe, planned_images(recipe, storage, SHARD).missing)
+    draw(generator, [one.text for one in first], [one.seed for one in first])
+    watching.remove()
+    # Between the two pictures of six that lie most apart, since the checker rounds to three digits.
+    ordered = sorted(cosines)
+    _, threshold = max((higher - lower, (higher + lower) / 2) for lower, higher in itertools.pairwise(ordered))
+    checker.concept_embeds_weights.data[:] = threshold
+    refused = [one.image_id for one, cosine in zip(first, cosines, strict=True) if cosine > threshold]
+
+    messages: list[str] = []
+    summary = generate_shard(recipe, storage, SHARD, generator, messages.append)
+    assert summary.retried == len(refused) > 0
+    assert summary.made + summary.failures.total() == 6
+    assert summary.made >= 6 - len(refused)
+    assert f"{len(refused)} pictures cannot be used ({len(refused)} refused by the model's safety" in messages[0]
+    assert "NSFW" not in caplog.text
+    tried = storage.scan(failed_images_table(recipe, SHARD)).collect()
+    assert sorted(tried.filter(tried["retry"] == 0)["image_id"]) == sorted(refused)
+    assert set(tried["problem"]) == {"refused by the model's safety checker"}
 
 
 @pytest.mark.parametrize(

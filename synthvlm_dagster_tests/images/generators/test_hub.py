@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from synthvlm_dagster_tests.images.generators.hub_server import serve_hub
+from synthvlm_dagster_tests.images.generators.test_settings import load_pipeline, save_lora
 
 MODEL = "tiny/sdxl"
 COMMIT = "ab" * 20
+LORA = "sdxl_lightning_4step_lora.safetensors"
 
 # The hub's address is read when huggingface_hub is imported, hence another process; imports cost most, hence one.
 LOAD_EACH = textwrap.dedent("""
@@ -46,7 +48,15 @@ def test_the_hubs_models_are_downloaded_once_without_pickled_weights_and_known_b
     folder = shutil.copytree(tiny_model("sdxl"), tmp_path / "repository")
     (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"pickled")
     settings = {"model": MODEL, "width": 32, "height": 32, "dtype": "float32", "num_inference_steps": 1}
-    asked = [{}, {"revision": COMMIT}, {"revision": "no-such-tag"}, {"model": "tiny/absent"}]
+    save_lora(load_pipeline(folder), folder, LORA)
+    save_lora(load_pipeline(folder), folder, "other_lora.safetensors")
+    asked = [
+        {},
+        {"revision": COMMIT},
+        {"loras": [{"model": MODEL, "weight_name": LORA}]},
+        {"revision": "no-such-tag"},
+        {"model": "tiny/absent"},
+    ]
     with serve_hub(MODEL, folder, commit=COMMIT) as hub:
         outcome = subprocess.run(
             [sys.executable, "-c", LOAD_EACH, *(json.dumps(settings | changed) for changed in asked)],
@@ -55,13 +65,15 @@ def test_the_hubs_models_are_downloaded_once_without_pickled_weights_and_known_b
             text=True,
             check=True,
         )
-    newest, pinned, no_revision, no_model = map(json.loads, outcome.stdout.splitlines())
+    newest, pinned, with_lora, no_revision, no_model = map(json.loads, outcome.stdout.splitlines())
 
     assert newest["shape"] == [32, 32, 3]
     assert newest["said_first"] == f"loading {MODEL}"
     assert newest["commits"] == {MODEL: COMMIT}
     assert "GB are in the cache of the hub" in newest["in_cache"]
     assert pinned == newest
+    assert with_lora["commits"] == {MODEL: COMMIT}
+    assert [name for name in hub.fetched if "lora" in name] == [LORA]
     assert "unet/diffusion_pytorch_model.safetensors" in hub.fetched
     assert len(hub.fetched) == len(set(hub.fetched))
     assert not [name for name in hub.fetched if name.endswith(".bin")]

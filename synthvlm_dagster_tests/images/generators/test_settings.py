@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from synthvlm_dagster.errors import ModelError, RecipeError
 from synthvlm_dagster.images.generators import DiffusersGenerator
 from synthvlm_dagster.images.generators.sdxl import StableDiffusionXL
-from synthvlm_dagster.recipe import Generation
+from synthvlm_dagster.recipe import RECIPES_FOLDER, Generation
 from synthvlm_dagster_tests.conftest import save_tiny_sdxl
 from synthvlm_dagster_tests.images.generators.test_families import SEEDS, TEXTS, MakeGenerator, draw, most_different
+from synthvlm_dagster_tests.images.generators.tiny_models import SIZE
 
 
 def denoiser_batches(generator: DiffusersGenerator) -> list[list[int]]:
@@ -190,6 +192,48 @@ def test_lora_weights_are_fused_with_their_scale(
         expected += lora["scale"] * parts["lora_B"] @ parts["lora_A"]
     assert torch.allclose(fused[name], expected, atol=1e-5)
     assert most_different(draw(generator, TEXTS, SEEDS), draw(make_generator("sdxl"), TEXTS, SEEDS)) > 0
+
+
+def test_the_preset_lightning_draws_as_its_model_card_says(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    """https://huggingface.co/ByteDance/SDXL-Lightning: LoRA weights in kohya's layout, fused; trailing timesteps."""
+    pytest.importorskip("peft")
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
+    from safetensors.torch import load_file, save_file
+
+    preset = yaml.safe_load((RECIPES_FOLDER / "presets" / "lightning.yaml").read_text())
+    name = preset["loras"][0]["weight_name"]
+    folder = save_lora(load_pipeline(tiny_model("sdxl")), tmp_path / "lora", name)
+    weights: dict[str, torch.Tensor] = {}
+    for key, weight in load_file(folder / name).items():
+        module, matrix, _ = key.removeprefix("unet.").rsplit(".", 2)
+        module = f"lora_unet_{module.replace('.', '_')}"
+        weights[f"{module}.{ {'lora_A': 'lora_down', 'lora_B': 'lora_up'}[matrix] }.weight"] = weight
+        weights[f"{module}.alpha"] = torch.tensor(1.0)
+    save_file(weights, folder / name)
+
+    tiny = {"variant": None, "vae": None, "width": SIZE, "height": SIZE, "dtype": "float32", "compile": False}
+    loras = [{"model": str(folder), "weight_name": name}]
+    generator = DiffusersGenerator(
+        Generation.model_validate(preset | tiny | {"model": str(tiny_model("sdxl")), "loras": loras, "fuse_qkv": False})
+    )
+    drawn = draw(generator, TEXTS, SEEDS)
+    assert generator.pipelines[0].scheduler.timesteps.tolist() == [999, 749, 499, 249]
+
+    pipeline = StableDiffusionXLPipeline.from_pretrained(tiny_model("sdxl"))
+    pipeline.set_progress_bar_config(disable=True)
+
+    def own() -> np.ndarray:
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in SEEDS]
+        images = pipeline(
+            TEXTS, num_inference_steps=4, guidance_scale=0, width=SIZE, height=SIZE, generator=generators
+        ).images
+        return np.stack([np.asarray(image) for image in images])
+
+    pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
+    assert most_different(drawn, own()) > 0
+    pipeline.load_lora_weights(str(folder / name))
+    pipeline.fuse_lora()
+    assert np.array_equal(drawn, own())
 
 
 def test_lora_weights_that_cannot_be_used_are_refused(

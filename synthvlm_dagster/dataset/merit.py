@@ -1,0 +1,108 @@
+"""What attempts and captions are compared by: one number per image, for each strategy of the recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from fractions import Fraction
+from typing import NamedTuple
+
+import polars as pl
+
+from synthvlm_dagster.recipe import Selection
+
+_STANDARDISED = ("clip_score", "ssim")
+_FIXED_POINT = 2**60
+
+
+class Weights(NamedTuple):
+    """What the two terms of a score are multiplied by."""
+
+    clip_score: float
+    ssim: float
+
+
+def weighted_score(ssim_weight: float) -> pl.Expr:
+    """CLIPScore + λ·SSIM, the paper's score of a pair, from the columns `clip_score` and `ssim` (Float64)."""
+    return (pl.col("clip_score") + ssim_weight * pl.col("ssim")).alias("weighted_score")
+
+
+def standardised(deviations: tuple[float, float], ssim_weight: float) -> Weights:
+    """The weights (1/σ_CLIP, λ/σ_SSIM) of the terms as they are that give both the same spread, SSIM's times λ.
+
+    The means that standardisation also subtracts are the same for every image and change no order. A term that is the
+    same for all images (σ = 0) has the weight 0.
+    """
+    clip, ssim = deviations
+    return Weights(1 / clip if clip else 0.0, ssim_weight / ssim if ssim else 0.0)
+
+
+def standard_deviations(scores: pl.LazyFrame) -> tuple[float, float]:
+    """Standard deviations (of the population) of clip_score and ssim, to the last bit whatever the order of the rows.
+
+    Sums of floats depend on their order, which threads decide; these are sums of integers in units of 2⁻⁶⁰. So a
+    deviation below 2⁻³⁰, about 1e-9, is 0.
+    """
+
+    def exact_sum(values: pl.Expr) -> pl.Expr:
+        return (values * _FIXED_POINT).cast(pl.Int128).sum()
+
+    sums = scores.select(
+        pl.len().alias("rows"),
+        *(exact_sum(pl.col(name)).alias(name) for name in _STANDARDISED),
+        *(exact_sum(pl.col(name) ** 2).alias(f"{name} squared") for name in _STANDARDISED),
+    ).collect(engine="streaming")
+    rows = sums["rows"].item()
+    deviations = []
+    for name in _STANDARDISED:
+        mean, mean_of_squares = (
+            Fraction(sums[column].item(), _FIXED_POINT * rows) for column in (name, f"{name} squared")
+        )
+        deviations.append(math.sqrt(max(float(mean_of_squares - mean**2), 0.0)))
+    return deviations[0], deviations[1]
+
+
+def merit(scores: pl.LazyFrame, selection: Selection, seed: int = 0) -> pl.Expr:
+    """The number that attempts and captions are compared by; more is better.
+
+    `paper` and `audited`: CLIPScore + λ·SSIM; `zscore`: the same of both terms standardised over the scored images;
+    `clip-only`: CLIPScore; `ssim-only`: SSIM; `random`: a hash of seed and image_id (UInt64).
+
+    Args:
+        scores: one row per measured image, with image_id, clip_score and ssim; read for `zscore` alone.
+        selection: strategy and λ.
+        seed: of the `random` strategy.
+    """
+    match selection.strategy:
+        case "paper" | "audited":
+            number = weighted_score(selection.ssim_weight)
+        case "zscore":
+            weights = standardised(standard_deviations(scores), selection.ssim_weight)
+            number = weights.clip_score * pl.col("clip_score") + weights.ssim * pl.col("ssim")
+        case "clip-only":
+            number = pl.col("clip_score")
+        case "ssim-only":
+            number = pl.col("ssim")
+        case "random":
+            return pl.col("image_id").map_batches(lambda ids: _hashes(ids, seed), return_dtype=pl.UInt64)
+    # -0.0 and 0.0 are equal, but sort and join apart; adding 0.0 makes them one.
+    return number + 0.0
+
+
+def describe_merit(selection: Selection) -> str:
+    """What images are compared by, in words, such as `CLIPScore + 0.5 · SSIM`."""
+    paper = f"CLIPScore + {selection.ssim_weight:g} · SSIM"
+    return {
+        "paper": paper,
+        "audited": f"{paper}, less what the audit set aside",
+        "zscore": f"{paper}, both standardised over the scored images",
+        "clip-only": "CLIPScore",
+        "ssim-only": "SSIM",
+        "random": "nothing: a seeded random choice",
+    }[selection.strategy]
+
+
+def _hashes(image_ids: pl.Series, seed: int) -> pl.Series:
+    key = seed.to_bytes(8, "big")
+    digests = (hashlib.blake2b(image_id.encode(), digest_size=8, key=key).digest() for image_id in image_ids)
+    return pl.Series([int.from_bytes(digest, "big") for digest in digests], dtype=pl.UInt64)

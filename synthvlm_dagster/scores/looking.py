@@ -1,0 +1,42 @@
+"""Decode and preprocess images in threads, ahead of the model that measures them."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import polars as pl
+
+_BATCHES_AHEAD = 2
+"""Batches that are made ready while one is measured; each is held in memory."""
+
+_Seen = TypeVar("_Seen")
+
+
+def look_ahead(batches: Iterable[pl.DataFrame], look: Callable[..., _Seen]) -> Iterator[list[_Seen]]:
+    """Call a function for every row, in as many threads as there are processors, two batches ahead of the reader.
+
+    Args:
+        batches: frames; read in the caller's thread.
+        look: takes the values of a row; must be safe to call from several threads at once.
+
+    Yields:
+        What it returned for the rows of each batch, in order.
+
+    Raises:
+        Exception: what `look` raised, for the first row that it failed for; rows behind it are not looked at any more.
+    """
+    waiting: deque[list[Future[_Seen]]] = deque()
+    pool = ThreadPoolExecutor(os.cpu_count(), "look")
+    try:
+        for batch in batches:
+            waiting.append([pool.submit(look, *row) for row in batch.iter_rows()])
+            if len(waiting) > _BATCHES_AHEAD:
+                yield [future.result() for future in waiting.popleft()]
+        while waiting:
+            yield [future.result() for future in waiting.popleft()]
+    finally:
+        pool.shutdown(cancel_futures=True)
