@@ -10,6 +10,7 @@ from synthvlm_dagster.dataset import assets as dataset_assets
 from synthvlm_dagster.dataset import checks as dataset_checks
 from synthvlm_dagster.images import assets as image_assets
 from synthvlm_dagster.images import checks as image_checks
+from synthvlm_dagster.operations import assets as operation_assets
 from synthvlm_dagster.operations.terminal_log import terminal_log
 from synthvlm_dagster.recipe import active_recipe
 from synthvlm_dagster.scores import assets as score_assets
@@ -20,18 +21,23 @@ from synthvlm_dagster.storage import Storage
 # long. Read when PyTorch loads, so it must stand before.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-_switched_off = dataset_assets.switched_off_exports(active_recipe())
+_left_out = dataset_assets.switched_off_exports(active_recipe())
+if not active_recipe().attempts.adaptive:
+    # Scores have no say in how many images a caption gets.
+    _left_out.add(operation_assets.further_attempts.key)
+_asset_modules = [caption_assets, image_assets, score_assets, operation_assets, dataset_assets]
+_check_modules = [caption_checks, image_checks, score_checks, dataset_checks]
 
 defs = dg.Definitions(
     assets=[
         asset
-        for asset in dg.load_assets_from_modules([caption_assets, image_assets, score_assets, dataset_assets])
-        if isinstance(asset, dg.AssetsDefinition) and asset.keys.isdisjoint(_switched_off)
+        for asset in dg.load_assets_from_modules(_asset_modules)
+        if isinstance(asset, dg.AssetsDefinition) and asset.keys.isdisjoint(_left_out)
     ],
     asset_checks=[
         check
-        for check in dg.load_asset_checks_from_modules([caption_checks, image_checks, score_checks, dataset_checks])
-        if _switched_off.isdisjoint(key.asset_key for key in check.check_keys)
+        for check in dg.load_asset_checks_from_modules(_check_modules)
+        if _left_out.isdisjoint(key.asset_key for key in check.check_keys)
     ],
     resources={"recipe": active_recipe(), "storage": Storage(active_recipe().storage)},
     # One process per run: a step in a child process would outlive its killed run and keep the GPU busy.

@@ -23,6 +23,8 @@ INPUT_VERSION_TAG = "dagster/input_data_version/"
 # The newest events say most about the machine and settings of today; a shard made twice counts twice.
 _EVENTS_READ = 1000
 
+Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
+
 shards = dg.StaticPartitionsDefinition(active_recipe().shard_keys)
 
 
@@ -30,7 +32,8 @@ def materialize_each_shard(
     context: dg.AssetExecutionContext,
     make_shard: Callable[[str], tuple[str, dict[str, Any]]],
     check_shard: Callable[[str], dg.AssetCheckEvaluation] | None = None,
-) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.Output[None]]:
+    before_shard: Callable[[str], Iterator[Event]] | None = None,
+) -> Iterator[Event | dg.Output[None]]:
     """Make every shard of a run, and record each in Dagster the moment it is done.
 
     A shard that fails does not stop the others: the run ends with an error that names all that failed.
@@ -40,32 +43,32 @@ def materialize_each_shard(
         make_shard: makes the shard of a partition key; returns the data version of its table and metadata.
         check_shard: evaluates the asset's partitioned check for a shard. Called in a run of many shards, where Dagster
             would evaluate the check for all of them together, or, without the asset's output, not at all.
+        before_shard: called before `make_shard`, where work on the shard makes its inputs anew: yields their events.
 
     Yields:
         One materialization per shard as it is done. The asset's output, which would record every shard of the run
-        once more, follows only where something waits for it: in a run of one shard, or with other assets.
+        once more, follows only where it is the only record, or other assets of the run wait for it.
 
     Raises:
         dagster.Failure: at the end, when a shard failed.
     """
     keys = list(context.partition_keys)
+    # Of one shard the output tells enough, but for inputs it tells what they were when the run began.
+    record_each = len(keys) > 1 or before_shard is not None
     failures: dict[str, Exception] = {}
     versions: list[str] = []
     for key in keys:
         try:
+            if before_shard:
+                yield from before_shard(key)
             version, metadata = make_shard(key)
         # Whatever it is, it must not cost the shards that are still to come; the run fails with it at its end.
         except Exception as error:
             context.log.exception(f"shard {key} failed")
             failures[key] = error
             continue
-        if len(keys) > 1:
-            yield dg.AssetMaterialization(
-                asset_key=context.asset_key,
-                partition=key,
-                metadata=metadata,
-                tags=_provenance(context, key) | {DATA_VERSION_TAG: version},
-            )
+        if record_each:
+            yield shard_materialization(context, context.assets_def, key, version, metadata)
             if check_shard:
                 yield check_shard(key)
         versions.append(version)
@@ -78,7 +81,7 @@ def materialize_each_shard(
             metadata={"failed_shards": ", ".join(failures)},
             allow_retries=False,
         )
-    if len(keys) == 1 or _other_assets_follow(context):
+    if not record_each or _other_assets_follow(context):
         context.set_data_version(context.asset_key, dg.DataVersion("-".join(versions)))
         yield dg.Output(None)
 
@@ -112,6 +115,30 @@ def recorded_work(instance: dg.DagsterInstance, asset: dg.AssetKey, images: str,
     return total
 
 
+def shard_materialization(
+    context: dg.AssetExecutionContext,
+    asset: dg.AssetsDefinition,
+    shard: str,
+    version: str,
+    metadata: dict[str, Any],
+) -> dg.AssetMaterialization:
+    """Record that one shard of an asset, the run's own or another, has been made.
+
+    Args:
+        context: of the run.
+        asset: with one key.
+        shard: partition key.
+        version: data version of the shard's table.
+        metadata: to show of it.
+    """
+    return dg.AssetMaterialization(
+        asset_key=asset.key,
+        partition=shard,
+        metadata=metadata,
+        tags=_provenance(context.instance, asset, shard) | {DATA_VERSION_TAG: version},
+    )
+
+
 def worst_of(evaluations: Sequence[dg.AssetCheckEvaluation]) -> dg.AssetCheckResult:
     """Result of a check over several shards: the first evaluation that did not pass, or else the first."""
     worst = next((evaluation for evaluation in evaluations if not evaluation.passed), evaluations[0])
@@ -125,11 +152,11 @@ def _other_assets_follow(context: dg.AssetExecutionContext) -> bool:
     return selection is None or len(selection) > 1
 
 
-def _provenance(context: dg.AssetExecutionContext, shard: str) -> dict[str, str]:
+def _provenance(instance: dg.DagsterInstance, asset: dg.AssetsDefinition, shard: str) -> dict[str, str]:
     """What Dagster itself would record of the code and the inputs; without it the UI calls the shard out of date."""
-    tags = {CODE_VERSION_TAG: context.assets_def.code_versions_by_key.get(context.asset_key) or ""}
-    for dependency in context.assets_def.asset_deps[context.asset_key]:
-        record = _latest_materialization(context.instance, dependency, shard)
+    tags = {CODE_VERSION_TAG: asset.code_versions_by_key.get(asset.key) or ""}
+    for dependency in asset.asset_deps[asset.key]:
+        record = _latest_materialization(instance, dependency, shard)
         if record is not None and record.asset_materialization is not None:
             name = dependency.to_user_string()
             version = (record.asset_materialization.tags or {}).get(DATA_VERSION_TAG, "")

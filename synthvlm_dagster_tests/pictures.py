@@ -37,7 +37,7 @@ def draw(image_id: str, width: int, height: int) -> Image.Image:
 
 def add_pictures(recipe: Recipe, storage: Storage, shard: str, rows: slice = slice(None)) -> pl.DataFrame:
     """Store the pictures of a shard's planned images, or of some, as one chunk; returns their rows of the plan."""
-    planned = read_plan(storage, shard)[rows]
+    planned = read_plan(recipe, storage, shard)[rows]
     generation = recipe.generation
     pictures = [draw(name, generation.width, generation.height) for name in planned["image_id"]]
     encoded = [encode_image(picture, generation) for picture in pictures]

@@ -73,6 +73,11 @@ def test_packages_can_hold_files():
         (("  count: 10", "  share: 1.5"), 8, "selection.share"),
         (("name: smallest", "name: ../escape"), 1, "name"),
         (("  model: org/model", "  model: org/model\n  width: 100"), 7, "multiple of 8"),
+        (("generation:", "attempts: {min: 1, max: 3}\ngeneration:"), 5, "min, max: nothing without until"),
+        (("generation:", "attempts: {until: 0.7}\ngeneration:"), 5, "until needs max"),
+        (("generation:", "attempts: {per_caption: 2, max: 3, until: 0.7}\ngeneration:"), 5, "not both"),
+        (("generation:", "attempts: {min: 3, max: 3, until: 0.7}\ngeneration:"), 5, "must be more than min, 3"),
+        (("generation:", "attempts: {max: 3, until: 0.7, budget: 4}\ngeneration:"), 5, "between min and max"),
     ],
 )
 def test_mistakes_are_named_with_file_line_and_field(change, line, message):
@@ -147,3 +152,23 @@ def test_any_values_are_a_recipe_or_a_clear_error(content):
 
     with pytest.raises(RecipeError, match=r"recipe\.yaml"):
         parse(yaml.safe_dump(content))
+
+
+@pytest.mark.parametrize(
+    ("written", "fewest", "most", "in_words"),
+    [
+        ("{}", 1, 1, "1 for each caption"),
+        ("{per_caption: 4}", 4, 4, "4 for each caption"),
+        ("{max: 5, until: 0.79}", 1, 5, "1 to 5 for each caption, until CLIPScore + 0.5·SSIM ≥ 0.79"),
+        (
+            "{min: 2, max: 3, until: 0.3, ssim_weight: 0, budget: 2.5}",
+            2,
+            3,
+            "2 to 3 for each caption, 2.5 on average, until CLIPScore + 0·SSIM ≥ 0.3",
+        ),
+    ],
+)
+def test_attempts_are_a_fixed_number_or_as_many_as_it_takes(written, fewest, most, in_words):
+    attempts = parse(f"{SMALLEST}attempts: {written}\n").attempts
+    assert (attempts.fewest, attempts.most, attempts.in_words) == (fewest, most, in_words)
+    assert type(attempts).model_validate_json(attempts.model_dump_json()) == attempts

@@ -37,8 +37,12 @@ _MEASURES = ("clip_score", "ssim", "weighted_score")
 _PAIRS_SHOWN = 8
 
 
+# With an adaptive recipe the shards' last scores come with their further attempts (see operations).
+_LAST_SCORES = [image_scores, *(["further_attempts"] if active_recipe().attempts.adaptive else [])]
+
+
 @dg.asset(
-    deps=[image_scores],
+    deps=_LAST_SCORES,
     group_name="dataset",
     kinds={"polars", "parquet"},
     owners=["team:data"],

@@ -51,7 +51,7 @@ def score_coverage(recipe: Recipe, storage: Storage) -> Coverage:
     Raises:
         StorageError: nothing has been planned yet, or a file of scores cannot be read.
     """
-    planned = read_plan(storage).select("image_id", "shard")
+    planned = read_plan(recipe, storage).select("image_id", "shard")
     try:
         scored = read_scores(recipe, storage).select("image_id").collect()
     except pl.exceptions.PolarsError as error:

@@ -11,6 +11,7 @@ from synthvlm_dagster.images.batches import Batches
 from synthvlm_dagster.images.checks import evaluate_images
 from synthvlm_dagster.images.contact_sheet import contact_sheet
 from synthvlm_dagster.images.content_credentials import check_content_credentials
+from synthvlm_dagster.images.generator import Generator
 from synthvlm_dagster.images.generators import DiffusersGenerator
 from synthvlm_dagster.images.licences import check_licence
 from synthvlm_dagster.images.naming import generator_name, pixel_settings
@@ -78,22 +79,30 @@ def generated_images(
     generator = DiffusersGenerator(recipe.generation)
     batches = Batches(recipe.generation)
 
-    def generate(shard: str) -> tuple[str, dict[str, Any]]:
-        summary = generate_shard(recipe, storage, shard, generator, context.log.info, batches, context.log.warning)
-        images = read_images(recipe, storage, shard)
-        ids = images.select("image_id").collect()["image_id"].sort()
-        return fingerprint(generator_name(recipe), ids.to_list()), {
-            **table_metadata(
-                storage, summary.table, row_count=len(ids), schema=IMAGE_SCHEMA, descriptions=IMAGE_DESCRIPTIONS
-            ),
-            "generator": generator_name(recipe),
-            "batch_size": batches.size,
-            **_work_done(summary, recipe.generation.price_per_gpu_hour),
-            **_failures(recipe, storage, shard),
-            "contact_sheet": dg.MetadataValue.md(_contact_sheet(images)),
-        }
+    yield from materialize_each_shard(
+        context,
+        lambda shard: make_images(recipe, storage, shard, generator, batches, context.log),
+        lambda shard: evaluate_images(recipe, storage, shard),
+    )
 
-    yield from materialize_each_shard(context, generate, lambda shard: evaluate_images(recipe, storage, shard))
+
+def make_images(
+    recipe: Recipe, storage: Storage, shard: str, generator: Generator, batches: Batches, log: dg.DagsterLogManager
+) -> tuple[str, dict[str, Any]]:
+    """Make the images of a shard that are missing: data version and metadata of `generated_images` for the shard."""
+    summary = generate_shard(recipe, storage, shard, generator, log.info, batches, log.warning)
+    images = read_images(recipe, storage, shard)
+    ids = images.select("image_id").collect()["image_id"].sort()
+    return fingerprint(generator_name(recipe), ids.to_list()), {
+        **table_metadata(
+            storage, summary.table, row_count=len(ids), schema=IMAGE_SCHEMA, descriptions=IMAGE_DESCRIPTIONS
+        ),
+        "generator": generator_name(recipe),
+        "batch_size": batches.size,
+        **_work_done(summary, recipe.generation.price_per_gpu_hour),
+        **_failures(recipe, storage, shard),
+        "contact_sheet": dg.MetadataValue.md(_contact_sheet(images)),
+    }
 
 
 def _work_done(summary: ShardSummary, price_per_gpu_hour: float | None) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def planned_images(recipe: Recipe, storage: Storage, shard: str | None = None) -
     Raises:
         StorageError: nothing has been planned yet, or the store cannot be reached.
     """
-    plan = read_plan(storage, shard)
+    plan = read_plan(recipe, storage, shard)
     made_in, failed_in = _folders(recipe, shard)
     chunks = present_ids(storage, storage.files(made_in, ".parquet"))
     present = pl.DataFrame(
@@ -73,7 +73,7 @@ def read_images(recipe: Recipe, storage: Storage, shard: str) -> pl.LazyFrame:
     Raises:
         StorageError: nothing has been planned yet, or the store cannot be reached.
     """
-    awaited = set(read_plan(storage, shard)["image_id"])
+    awaited = set(read_plan(recipe, storage, shard)["image_id"])
     chunks = []
     for path, ids in present_ids(storage, storage.files(images_table(recipe, shard), ".parquet")).items():
         wanted = awaited.intersection(ids or ())

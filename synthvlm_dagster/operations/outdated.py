@@ -9,6 +9,7 @@ import polars as pl
 
 from synthvlm_dagster.captions.readers import source_version
 from synthvlm_dagster.images.present import shard_progress
+from synthvlm_dagster.operations.further_attempts import next_attempts, tried_images, waiting
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.shard import is_measured
 from synthvlm_dagster.shards import CODE_VERSION_TAG, DATA_VERSION_TAG, INPUT_VERSION_TAG
@@ -90,3 +91,17 @@ def shards_to_score(instance: dg.DagsterInstance, recipe: Recipe, storage: Stora
     """Shards with images to measure, or that Dagster has no record of; in order."""
     recorded = instance.get_materialized_partitions(dg.AssetKey("image_scores"))
     return [shard for shard in recipe.shard_keys if shard not in recorded or not is_measured(recipe, storage, shard)]
+
+
+def shards_to_extend(instance: dg.DagsterInstance, recipe: Recipe, storage: Storage) -> list[str]:
+    """Shards in which a caption gets another attempt, or waits for one, or that Dagster has no record of; in order."""
+    recorded = instance.get_materialized_partitions(dg.AssetKey("further_attempts"))
+    return [
+        shard
+        for shard in recipe.shard_keys
+        if shard not in recorded or _wants_attempts(tried_images(recipe, storage, shard), recipe)
+    ]
+
+
+def _wants_attempts(tried: pl.DataFrame, recipe: Recipe) -> bool:
+    return bool(tried.select(waiting().any()).item()) or not next_attempts(tried, recipe.attempts).is_empty()

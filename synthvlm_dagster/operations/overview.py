@@ -16,6 +16,7 @@ from synthvlm_dagster.dataset.report.facts import Facts, gather_facts
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.present import shard_progress
 from synthvlm_dagster.operations.estimate import Estimate, estimate_images
+from synthvlm_dagster.operations.further_attempts import attempts_still_possible, tried_images
 from synthvlm_dagster.operations.run import Pipeline, Step
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import scorer_name
@@ -56,12 +57,14 @@ def _plan_lines(recipe: Recipe, storage: Storage, instance: dg.DagsterInstance) 
         captions = f"at most {limit:,} captions" if limit else "every caption kept"
         found = _captions_found(storage) or f"not read yet; sources: {sources}"
         lines.append(("captions", found))
-        lines.append(("images", f"{recipe.attempts.per_caption} for {captions}, in {recipe.shards} shards"))
+        lines.append(("images", f"{recipe.attempts.in_words}; {captions}, in {recipe.shards} shards"))
         return lines
     progress = shard_progress(recipe, storage)
     unfinished = progress.filter(pl.col("missing") > 0)["shard"].to_list()
     lines.append(("captions", _captions_found(storage)))
     lines.append(("images", f"{progress['planned'].sum():,} planned, {progress['missing'].sum():,} to make"))
+    if recipe.attempts.adaptive and (more := attempts_still_possible(tried_images(recipe, storage), recipe.attempts)):
+        lines.append(("more images", f"at most {more:,}: {recipe.attempts.in_words}"))
     if failed := int(progress["failed"].sum()):
         lines.append(("failed", f"{failed:,} images could not be made; more generation.retries try other seeds"))
     if to_make := int(progress["missing"].sum()):

@@ -11,14 +11,18 @@ from itertools import groupby
 import dagster as dg
 
 from synthvlm_dagster.errors import SynthVLMError
-from synthvlm_dagster.operations.outdated import shards_to_generate, shards_to_score, why_outdated
+from synthvlm_dagster.operations.outdated import shards_to_extend, shards_to_generate, shards_to_score, why_outdated
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 ASSET_JOB = "__ASSET_JOB"
-SHARD_WORK = {"generated_images": shards_to_generate, "image_scores": shards_to_score}
+SHARD_WORK = {
+    "generated_images": shards_to_generate,
+    "image_scores": shards_to_score,
+    "further_attempts": shards_to_extend,
+}
 """The partitioned assets, in order, and what tells which of their shards have work left."""
 
 

@@ -1,5 +1,6 @@
 """The recipe: one validated object that says what to build, read from YAML."""
 
+from synthvlm_dagster.recipe.attempts import Attempts
 from synthvlm_dagster.recipe.curation import (
     Bounds,
     CausalLm,
@@ -15,7 +16,6 @@ from synthvlm_dagster.recipe.curation import (
     Perplexity,
 )
 from synthvlm_dagster.recipe.generation import (
-    Attempts,
     ContentCredentials,
     Generation,
     Lora,

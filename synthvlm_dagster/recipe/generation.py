@@ -11,15 +11,6 @@ from synthvlm_dagster.recipe.section import Location, ModelName, Section
 GeneratorFamily = Literal["auto", "sdxl", "sdxl-turbo", "sd3", "flux", "pixart-sigma"]
 
 
-class Attempts(Section):
-    """How many images each caption gets to begin with."""
-
-    per_caption: int = Field(1, ge=1, le=99, description="Images generated per caption, each from its own seed.")
-    max_captions: int | None = Field(
-        None, gt=0, description="Synthesize only so many of the curated captions (a stable pseudo-random choice)."
-    )
-
-
 class Scheduler(Section):
     """A diffusers scheduler put in the place of the model's own."""
 

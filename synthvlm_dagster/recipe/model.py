@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
+from synthvlm_dagster.recipe.attempts import Attempts
 from synthvlm_dagster.recipe.curation import Curation
 from synthvlm_dagster.recipe.exports import Exports
-from synthvlm_dagster.recipe.generation import Attempts, Generation
+from synthvlm_dagster.recipe.generation import Generation
 from synthvlm_dagster.recipe.report import ComparisonDataset, ReportPage
 from synthvlm_dagster.recipe.scoring import Scoring
 from synthvlm_dagster.recipe.section import Section

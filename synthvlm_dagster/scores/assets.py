@@ -1,6 +1,6 @@
 """What Dagster sees of the third stage: the scores of each shard's images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -13,7 +13,7 @@ from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.scores.checks import evaluate_scores
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.histogram import text_histogram
-from synthvlm_dagster.scores.judges import recipe_judges
+from synthvlm_dagster.scores.judges import Judge, recipe_judges
 from synthvlm_dagster.scores.naming import judge_table, scorer_name, scores_table, scoring_version
 from synthvlm_dagster.scores.shard import SCORES_COLUMNS, read_scores, score_shard, scores_schema
 from synthvlm_dagster.shards import materialize_each_shard, shards
@@ -44,24 +44,36 @@ def image_scores(
     """
     scorer = ClipScorer(recipe.scoring.clip, recipe.scoring.device)
     judges = recipe_judges(recipe.scoring)
+    yield from materialize_each_shard(
+        context,
+        lambda shard: score_images(recipe, storage, shard, scorer, judges, context.log),
+        lambda shard: evaluate_scores(recipe, storage, shard),
+    )
+
+
+def score_images(
+    recipe: Recipe,
+    storage: Storage,
+    shard: str,
+    scorer: ClipScorer,
+    judges: Mapping[str, Judge],
+    log: dg.DagsterLogManager,
+) -> tuple[str, dict[str, Any]]:
+    """Measure the images of a shard that have no score: data version and metadata of `image_scores` for the shard."""
+    scoring = score_shard(recipe, storage, shard, scorer, log.info, judges)
+    tables = [scores_table(recipe, shard), *(judge_table(recipe, judge, shard) for judge in judges)]
     columns = ("clip_score", "ssim", *recipe.scoring.judges.columns)
-
-    def score(shard: str) -> tuple[str, dict[str, Any]]:
-        scoring = score_shard(recipe, storage, shard, scorer, context.log.info, judges)
-        tables = [scores_table(recipe, shard), *(judge_table(recipe, judge, shard) for judge in judges)]
-        scores = read_scores(recipe, storage, shard).select("image_id", *columns).collect()
-        return fingerprint(*tables, sorted(scores["image_id"])), {
-            **table_metadata(
-                storage, tables[0], row_count=scores.height, schema=scores_schema(recipe), descriptions=SCORES_COLUMNS
-            ),
-            "images_scored_now": scoring.measured,
-            "images_per_second": round(scoring.images_per_second, 3),
-            "seconds": round(scoring.seconds, 1),
-            "scorer": scorer_name(recipe),
-            **{name: value for column in columns for name, value in _described(scores, column).items()},
-        }
-
-    yield from materialize_each_shard(context, score, lambda shard: evaluate_scores(recipe, storage, shard))
+    scores = read_scores(recipe, storage, shard).select("image_id", *columns).collect()
+    return fingerprint(*tables, sorted(scores["image_id"])), {
+        **table_metadata(
+            storage, tables[0], row_count=scores.height, schema=scores_schema(recipe), descriptions=SCORES_COLUMNS
+        ),
+        "images_scored_now": scoring.measured,
+        "images_per_second": round(scoring.images_per_second, 3),
+        "seconds": round(scoring.seconds, 1),
+        "scorer": scorer_name(recipe),
+        **{name: value for column in columns for name, value in _described(scores, column).items()},
+    }
 
 
 def _described(scores: pl.DataFrame, column: str) -> dict[str, Any]:

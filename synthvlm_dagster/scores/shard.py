@@ -152,7 +152,7 @@ def read_scores(recipe: Recipe, storage: Storage, shard: str | None = None) -> p
     Raises:
         StorageError: nothing has been planned yet.
     """
-    planned = read_plan(storage, shard).lazy().select("image_id")
+    planned = read_plan(recipe, storage, shard).lazy().select("image_id")
     shards = recipe.shard_keys if shard is None else [shard]
     paths = [path for key in shards for path in storage.files(scores_table(recipe, key), ".parquet")]
     if not paths:

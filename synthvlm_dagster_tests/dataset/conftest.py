@@ -92,7 +92,7 @@ def fill(recipe: Recipe, storage: Storage, texts: Sequence[str | None]) -> None:
     storage.write_table(PLAN_TABLE, plan_attempts(curated, recipe.attempts, recipe.seed))
     scores = []
     for shard in recipe.shard_keys:
-        planned = read_plan(storage, shard)
+        planned = read_plan(recipe, storage, shard)
         for chunk in planned.iter_slices(3):
             encoded = [EncodedImage(picture(image_id, recipe), 64, 64) for image_id in chunk["image_id"]]
             store_images(recipe, storage, shard, chunk, encoded)

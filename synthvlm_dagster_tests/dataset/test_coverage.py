@@ -24,7 +24,7 @@ def lose(project: Project, shard: str) -> pl.DataFrame:
     storage.delete(path)
     scores = read_scores(recipe, storage, shard).filter(~pl.col("image_id").is_in(ids.implode())).collect()
     storage.write_chunk(scores_table(recipe, shard), "chunk-0.parquet", scores)
-    return read_plan(storage, shard).filter(pl.col("image_id").is_in(ids.implode()))
+    return read_plan(recipe, storage, shard).filter(pl.col("image_id").is_in(ids.implode()))
 
 
 def record_failure(project: Project, shard: str, lost: pl.DataFrame, retry: int) -> None:
@@ -39,7 +39,7 @@ def allowing(recipe: Recipe, retries: int) -> Recipe:
 def test_images_that_could_not_be_made_need_no_score(make_project: Callable[..., Project]) -> None:
     project = make_project()
     recipe, storage, shard = project.recipe, project.storage, project.recipe.shard_keys[1]
-    planned = read_plan(storage).height
+    planned = read_plan(recipe, storage).height
     lost = lose(project, shard)
     with pytest.raises(IncompleteShardsError, match=f"shard {shard}: {lost.height} of"):
         complete_scores(recipe, storage)

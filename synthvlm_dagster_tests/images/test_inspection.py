@@ -26,7 +26,7 @@ def painted(recipe: Recipe, levels: Sequence[int | None]) -> Storage:
     rows = [{"caption_id": f"{number:016x}", "text": "", "shard": SHARD} for number in range(len(levels))]
     storage.write_table(PLAN_TABLE, plan_attempts(pl.DataFrame(rows), Attempts(), seed=0))
     pictures = [noise(number) if level is None else plain(level).image for number, level in enumerate(levels)]
-    for planned, drawn in zip(read_plan(storage, SHARD).iter_slices(2), batched(pictures), strict=True):
+    for planned, drawn in zip(read_plan(recipe, storage, SHARD).iter_slices(2), batched(pictures), strict=True):
         encoded = [encode_image(Image.fromarray(picture), recipe.generation) for picture in drawn]
         store_images(recipe, storage, SHARD, planned, encoded)
     return storage

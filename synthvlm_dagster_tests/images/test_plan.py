@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -6,8 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synthvlm_dagster.errors import StorageError
-from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, PLAN_TABLE, plan_attempts, read_plan
-from synthvlm_dagster.recipe import Attempts
+from synthvlm_dagster.images.plan import (
+    PLAN_DESCRIPTIONS,
+    PLAN_TABLE,
+    add_attempts,
+    added_attempts_table,
+    plan_attempts,
+    read_plan,
+)
+from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster.storage import Storage
 
 IDS = st.sets(st.text("0123456789abcdef", min_size=16, max_size=16), max_size=30)
@@ -56,15 +64,69 @@ def test_the_choice_depends_on_the_seed_and_not_on_the_order_of_captions() -> No
     assert shares.max() < 20
 
 
-def test_a_plan_is_read_by_shard_with_its_image_ids(tmp_path: Path) -> None:
-    storage = Storage(str(tmp_path))
+@pytest.fixture
+def recipe(tiny_recipe: Callable[..., Recipe]) -> Recipe:
+    return tiny_recipe(attempts={"min": 2, "max": 4, "until": 0.8}, shards=3)
+
+
+@pytest.fixture
+def storage(recipe: Recipe) -> Storage:
+    storage = Storage(recipe.storage)
     ids = {f"{number:016x}" for number in range(10)}
-    storage.write_table(PLAN_TABLE, plan_attempts(curated(ids), Attempts(per_caption=2), seed=0))
-    assert read_plan(storage).height == 20
-    shard = read_plan(storage, "0001")
+    storage.write_table(PLAN_TABLE, plan_attempts(curated(ids), recipe.attempts, seed=0))
+    return storage
+
+
+def added(*attempts: tuple[int, int]) -> pl.DataFrame:
+    rows = [(f"{number:016x}", attempt) for number, attempt in attempts]
+    return pl.DataFrame(rows, schema={"caption_id": pl.String, "attempt": pl.Int32}, orient="row")
+
+
+def names(plan: pl.DataFrame) -> list[tuple[int, int]]:
+    return [(int(caption, 16), attempt) for caption, attempt in plan.select("caption_id", "attempt").iter_rows()]
+
+
+def test_a_plan_is_read_by_shard_with_its_image_ids(recipe: Recipe, storage: Storage) -> None:
+    assert read_plan(recipe, storage).height == 20
+    shard = read_plan(recipe, storage, "0001")
     assert shard["image_id"].to_list() == [f"{n:016x}-{a:02d}" for n in (1, 4, 7) for a in (0, 1)]
 
 
-def test_without_a_plan_there_is_nothing_to_read(tmp_path: Path) -> None:
+def test_added_attempts_belong_to_the_plan(recipe: Recipe, storage: Storage) -> None:
+    add_attempts(recipe, storage, "0001", added((4, 2)))
+    add_attempts(recipe, storage, "0001", added((4, 2)))
+    add_attempts(recipe, storage, "0001", added((4, 3), (7, 2)))
+    shard = read_plan(recipe, storage, "0001")
+    assert names(shard) == [(1, 0), (1, 1), (4, 0), (4, 1), (4, 2), (4, 3), (7, 0), (7, 1), (7, 2)]
+    assert shard["text"].to_list() == [f"caption {name}" for name in shard["caption_id"]]
+    whole = read_plan(recipe, storage)
+    assert whole.height == 23
+    assert whole.columns == shard.columns
+    assert len(storage.files(added_attempts_table(recipe, "0001"))) == 2
+
+
+def test_only_what_the_recipe_can_ask_for_is_planned(
+    tiny_recipe: Callable[..., Recipe], recipe: Recipe, storage: Storage
+) -> None:
+    add_attempts(recipe, storage, "0001", added((4, 2), (4, 3), (99, 2)))
+    assert read_plan(recipe, storage).height == 22, "a caption that is no longer planned is left out"
+    for changed, images in (
+        ({"attempts": {"min": 2, "max": 3, "until": 0.8}}, 21),
+        ({"attempts": {"per_caption": 2}}, 20),
+        ({"seed": recipe.seed + 1}, 20),
+    ):
+        other = tiny_recipe(**{"attempts": recipe.attempts.model_dump(exclude_none=True), "shards": 3} | changed)
+        assert read_plan(other, storage).height == images, changed
+
+
+def test_a_damaged_file_of_added_attempts_leaves_no_gap(recipe: Recipe, storage: Storage) -> None:
+    add_attempts(recipe, storage, "0001", added((4, 2), (7, 2)))
+    [first] = storage.files(added_attempts_table(recipe, "0001"))
+    add_attempts(recipe, storage, "0001", added((4, 3)))
+    storage.write_bytes(first, storage.read_bytes(first)[:40])
+    assert names(read_plan(recipe, storage, "0001")) == [(1, 0), (1, 1), (4, 0), (4, 1), (4, 2), (4, 3), (7, 0), (7, 1)]
+
+
+def test_without_a_plan_there_is_nothing_to_read(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="no such table"):
-        read_plan(Storage(str(tmp_path)))
+        read_plan(recipe, Storage(str(tmp_path / "empty")))

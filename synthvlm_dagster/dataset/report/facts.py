@@ -9,6 +9,7 @@ import polars as pl
 
 from synthvlm_dagster.captions.summaries import kept_text
 from synthvlm_dagster.captions.text_forms import read_kept_by_text
+from synthvlm_dagster.dataset.attempt_savings import attempt_savings
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.report.charts import Distribution, Point, round_step
 from synthvlm_dagster.dataset.selection import weighted_score
@@ -210,15 +211,26 @@ def _image_steps(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> tupl
     )
     measured, captions = scored.select(pl.len(), pl.col("caption_id").n_unique().alias("captions")).collect().row(0)
     chosen = _count(storage.scan(SELECTED))
-    attempts = recipe.attempts.per_caption
     steps = (
-        ("Images planned", planned, f"{attempts} for each caption"),
+        ("Images planned", planned, recipe.attempts.in_words),
         ("Images generated", generated, _ungenerated(failed, missing)),
-        ("Images scored", measured, _lacking(generated - measured, "without a score")),
+        ("Images scored", measured, _lacking(generated - measured, "without a score") + _saved(recipe, scored)),
         ("Pairs selected", chosen, f"{chosen / captions:.1%} of the scored captions" if captions else ""),
     )
     largest = max(count for _, count, _ in steps)
     return tuple(Step(name, count, count / max(largest, 1), note) for name, count, note in steps)
+
+
+def _saved(recipe: Recipe, scored: pl.LazyFrame) -> str:
+    """What adaptive best-of-N saved; empty for a recipe with a fixed number of attempts."""
+    if not recipe.attempts.adaptive:
+        return ""
+    weighted = weighted_score(recipe.attempts.ssim_weight)
+    savings = attempt_savings(scored.select("caption_id", "attempt", weighted).collect())
+    if savings is None:
+        return ""
+    count, than = f"{abs(savings.saved):,}", "fewer" if savings.saved >= 0 else "more"
+    return f"; about {count} {than} than {savings.fixed_attempts:.1f} for each caption, with the same mean of the best"
 
 
 def _ungenerated(failed: int, missing: int) -> str:
