@@ -21,6 +21,7 @@ from synthvlm_dagster.dataset.references import measure_references
 from synthvlm_dagster.dataset.report.cost import GENERATION, SCORING
 from synthvlm_dagster.dataset.report.page import preview, write_report
 from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, best_attempts, select_with_reasons
+from synthvlm_dagster.dataset.set_aside import set_aside_counts
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.assets import generated_images
 from synthvlm_dagster.images.naming import generator_name
@@ -79,7 +80,7 @@ def selected_pairs(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[S
                 descriptions=SELECTED_COLUMNS,
             ),
             "strategy": recipe.selection.strategy,
-            **_set_aside(recipe, storage),
+            **{f"set_aside_by_{reason}": count for reason, count in set_aside_counts(recipe, storage).items()},
             "images_without_score": coverage.lacking,
             "share_without_score": round(coverage.missing_share, 6),
             **{f"images_{name}": frame.height for name, frame in measures.items()},
@@ -256,16 +257,6 @@ def quality_report(
             "preview": dg.MetadataValue.md(preview(recipe, storage, report.facts)),
         },
     )
-
-
-def _set_aside(recipe: Recipe, storage: Storage) -> dict[str, int]:
-    """How many images each part of the audit set aside; nothing for other strategies and parts that are off."""
-    if recipe.selection.strategy != "audited":
-        return {}
-    counts = dict(storage.scan(SET_ASIDE).group_by("reason").len().collect().iter_rows())
-    audit = recipe.selection.audit
-    parts = {"disagreement": audit.disagreement, "near_duplicate": audit.near_duplicates, "quota": audit.quotas}
-    return {f"set_aside_by_{reason}": counts.get(reason, 0) for reason, part in parts.items() if part}
 
 
 def switched_off_exports(recipe: Recipe) -> set[dg.AssetKey]:

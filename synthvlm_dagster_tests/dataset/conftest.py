@@ -12,14 +12,14 @@ from PIL import Image
 
 from synthvlm_dagster.captions.curate import curate_captions
 from synthvlm_dagster.captions.readers import RAW_SCHEMA
-from synthvlm_dagster.dataset.pairs import SELECTED
-from synthvlm_dagster.dataset.selection import select_pairs
+from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
+from synthvlm_dagster.dataset.selection import select_with_reasons
 from synthvlm_dagster.images.plan import PLAN_TABLE, plan_attempts, read_plan
 from synthvlm_dagster.images.provenance import image_provenance
 from synthvlm_dagster.images.table import EncodedImage, encode_image
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.scores.naming import scores_table
-from synthvlm_dagster.scores.shard import SCORES_SCHEMA
+from synthvlm_dagster.scores.naming import judge_table, scores_table
+from synthvlm_dagster.scores.shard import SCORES_SCHEMA, read_scores
 from synthvlm_dagster.storage import Storage
 from synthvlm_dagster_tests.pictures import store_images
 
@@ -90,7 +90,6 @@ def fill(recipe: Recipe, storage: Storage, texts: Sequence[str | None]) -> None:
     for name, frame in (("raw", raw), ("curated", curated), ("rejected", rejected)):
         storage.write_table(f"captions/{name}", frame)
     storage.write_table(PLAN_TABLE, plan_attempts(curated, recipe.attempts, recipe.seed))
-    scores = []
     for shard in recipe.shard_keys:
         planned = read_plan(recipe, storage, shard)
         for chunk in planned.iter_slices(3):
@@ -100,9 +99,18 @@ def fill(recipe: Recipe, storage: Storage, texts: Sequence[str | None]) -> None:
             clip_score=pl.Series([fraction(name, "clip") for name in planned["image_id"]], dtype=pl.Float64),
             ssim=pl.Series([fraction(name, "ssim") for name in planned["image_id"]], dtype=pl.Float64),
         )
-        scores.append(shard_scores.select(*SCORES_SCHEMA))
-        storage.write_chunk(scores_table(recipe, shard), "chunk-0.parquet", scores[-1])
-    storage.write_table(SELECTED, select_pairs(pl.concat(scores).lazy(), recipe.selection, recipe.seed))
+        storage.write_chunk(scores_table(recipe, shard), "chunk-0.parquet", shard_scores.select(*SCORES_SCHEMA))
+        for judge, column in zip(recipe.scoring.judges.configured, recipe.scoring.judges.columns, strict=True):
+            values = shard_scores.select("image_id", judged(column).alias(column))
+            storage.write_chunk(judge_table(recipe, judge, shard), "chunk-0.parquet", values)
+    chosen = select_with_reasons(read_scores(recipe, storage), recipe.selection, recipe.seed)
+    storage.write_table(SET_ASIDE, chosen.set_aside)
+    storage.write_table(SELECTED, chosen.pairs)
+
+
+def judged(column: str) -> pl.Expr:
+    """A judge's value of each image, in [0, 1), which image_id and the judge's column decide."""
+    return pl.col("image_id").map_elements(lambda image_id: fraction(image_id, column), return_dtype=pl.Float64)
 
 
 def fraction(image_id: str, salt: str) -> float:

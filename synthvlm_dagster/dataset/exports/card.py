@@ -14,6 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from synthvlm_dagster.captions.markdown import as_markdown_text
+from synthvlm_dagster.dataset.merit import describe_merit
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.report.facts import Facts, gather_facts
 from synthvlm_dagster.images.licences import RestrictiveLicence, licence_statement, restrictive_licences
@@ -102,6 +103,7 @@ def render_card(recipe: Recipe, facts: Facts, pairs: int) -> str:
         recipe=recipe,
         pairs=Markup(f"{pairs:,}"),
         steps=[(step.name, Markup(f"{step.count:,}"), step.note) for step in (*facts.captions, *facts.images)],
+        unscored=Markup(facts.unscored or ""),
         scores=[
             (measure.label, _number(measure.everything.mean), _number(measure.selected.mean))
             for measure in facts.comparisons
@@ -147,12 +149,9 @@ def selection_statement(recipe: Recipe) -> str:
         if selection.count
         else f"{100 * (selection.share or 0):g} % of the captions that have a scored image"
     )
-    weight = f", with a weight of SSIM of {selection.ssim_weight:g}" if "ssim" in selection.strategy else ""
-    if selection.strategy == "paper":
-        weight = f" (CLIPScore + {selection.ssim_weight:g} · SSIM)"
     return (
-        f"The best image of each caption competes, and the best {size} are kept, by the strategy {selection.strategy}"
-        f"{weight}."
+        f"The best image of each caption competes, and the best {size} are kept, by the strategy {selection.strategy} "
+        f"({describe_merit(selection)})."
     )
 
 

@@ -10,9 +10,12 @@ import polars as pl
 from synthvlm_dagster.captions.summaries import kept_text
 from synthvlm_dagster.captions.text_forms import read_kept_by_text
 from synthvlm_dagster.dataset.attempt_savings import attempt_savings
+from synthvlm_dagster.dataset.audit import REASONS
+from synthvlm_dagster.dataset.coverage import score_coverage
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.report.charts import Distribution, Point, round_step
 from synthvlm_dagster.dataset.selection import weighted_score
+from synthvlm_dagster.dataset.set_aside import set_aside_counts, set_aside_reasons
 from synthvlm_dagster.images.present import shard_progress
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.shard import read_scores
@@ -115,6 +118,8 @@ class Facts:
         distributions: one per measure of `MEASURES`; empty when nothing was scored.
         points: a pseudo-random sample of scored images, (CLIPScore, SSIM).
         lowest_selected: smallest weighted score among the selected pairs.
+        set_aside: one per part of the audit: images that it set aside, as a share of the scored ones, and why.
+        unscored: a sentence on the planned images without a score, where the recipe allows some and there are any.
     """
 
     captions: tuple[Step, ...]
@@ -125,13 +130,16 @@ class Facts:
     distributions: tuple[Distribution, ...]
     points: tuple[Point, ...]
     lowest_selected: float | None
+    set_aside: tuple[Step, ...] = ()
+    unscored: str | None = None
 
 
 def scored_pairs(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
-    """Every scored image: image_id, caption_id, shard, attempt, text, the columns of `MEASURES`, rank.
+    """Every scored image: image_id, caption_id, shard, attempt, text, the columns of `MEASURES`, rank, reason.
 
-    rank is null for images that were not selected. Rows with a score that is not a number are left out. The held-out
-    judges that the recipe has follow, each a column that is null where it measured nothing.
+    rank is null for images that were not selected, and reason, one of `REASONS`, for those that no audit set aside.
+    Rows with a score that is not a number are left out. The held-out judges that the recipe has follow, each a column
+    that is null where it measured nothing.
     """
     judges = recipe.scoring.judges.columns
     return (
@@ -140,6 +148,7 @@ def scored_pairs(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
         .filter(pl.col("clip_score").is_finite() & pl.col("ssim").is_finite())
         .with_columns(weighted_score(recipe.selection.ssim_weight))
         .join(storage.scan(SELECTED).select("image_id", "rank"), on="image_id", how="left")
+        .join(set_aside_reasons(recipe, storage), on="image_id", how="left")
     )
 
 
@@ -181,6 +190,8 @@ def gather_facts(recipe: Recipe, storage: Storage) -> Facts:
         ),
         points=_points(scored),
         lowest_selected=lowest,
+        set_aside=_set_aside(recipe, storage),
+        unscored=_unscored(recipe, storage),
     )
 
 
@@ -215,7 +226,11 @@ def _image_steps(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> tupl
         ("Images planned", planned, recipe.attempts.in_words),
         ("Images generated", generated, _ungenerated(failed, missing)),
         ("Images scored", measured, _lacking(generated - measured, "without a score") + _saved(recipe, scored)),
-        ("Pairs selected", chosen, f"{chosen / captions:.1%} of the scored captions" if captions else ""),
+        (
+            "Pairs selected",
+            chosen,
+            f"{chosen / captions:.1%} of the scored captions{_audited(recipe, storage)}" if captions else "",
+        ),
     )
     largest = max(count for _, count, _ in steps)
     return tuple(Step(name, count, count / max(largest, 1), note) for name, count, note in steps)
@@ -231,6 +246,45 @@ def _saved(recipe: Recipe, scored: pl.LazyFrame) -> str:
         return ""
     count, than = f"{abs(savings.saved):,}", "fewer" if savings.saved >= 0 else "more"
     return f"; about {count} {than} than {savings.fixed_attempts:.1f} for each caption, with the same mean of the best"
+
+
+def _audited(recipe: Recipe, storage: Storage) -> str:
+    """How many images the audit set aside, by reason; empty for a strategy without one."""
+    counts = set_aside_counts(recipe, storage)
+    if not counts:
+        return ""
+    by_reason = ", ".join(f"{count:,} {_in_words(reason)}" for reason, count in counts.items())
+    return f"; the audit set {sum(counts.values()):,} images aside: {by_reason}"
+
+
+def _set_aside(recipe: Recipe, storage: Storage) -> tuple[Step, ...]:
+    counts = set_aside_counts(recipe, storage)
+    if not counts:
+        return ()
+    scored = _count(read_scores(recipe, storage))
+    return tuple(
+        Step(_in_words(reason).capitalize(), count, count / max(scored, 1), REASONS[reason])
+        for reason, count in counts.items()
+    )
+
+
+def _in_words(reason: str) -> str:
+    return reason.replace("_", " ")
+
+
+def _unscored(recipe: Recipe, storage: Storage) -> str | None:
+    """Number and share of the planned images without a score; None where all have one, or where all must."""
+    allowed = recipe.selection.allow_missing
+    if not allowed:
+        return None
+    coverage = score_coverage(recipe, storage)
+    if not coverage.lacking:
+        return None
+    share = f"{coverage.missing_share:.2%}" if coverage.missing_share >= 0.0001 else "less than 0.01%"
+    return (
+        f"{coverage.lacking:,} of the {coverage.awaited:,} planned images that could be made ({share}) have no score "
+        f"and took no part in the selection; the recipe allows {100 * allowed:g}%."
+    )
 
 
 def _ungenerated(failed: int, missing: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 from PIL import Image
 
+from synthvlm_dagster.dataset.audit import REASONS
 from synthvlm_dagster.dataset.pairs import with_images
 from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster.recipe import Recipe
@@ -19,6 +20,7 @@ THUMBNAIL_SIDE = 160
 """Longest side of a picture on the page, in pixels."""
 
 _QUALITY = 80
+_SET_ASIDE_PER_REASON = 8
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Pair:
         ssim: in [-1, 1].
         weighted_score: CLIPScore + λ · SSIM.
         rank: from 1; None when it was not selected.
+        reason: why the audit set it aside, one of `REASONS`; None when it did not.
         thumbnail: `data:` URI of the shrunken image.
     """
 
@@ -41,6 +44,7 @@ class Pair:
     ssim: float
     weighted_score: float
     rank: int | None
+    reason: str | None
     thumbnail: str
 
 
@@ -54,7 +58,9 @@ class Gallery:
 
 
 def gather_galleries(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> tuple[Gallery, ...]:
-    """The best and the last of the selected pairs, and the lowest of those left out; those without pairs are skipped.
+    """The best and the last of the selected, the best that the audit set aside, the lowest of those left out.
+
+    Galleries without pairs are skipped.
 
     Args:
         scored: as `scored_pairs` gives it.
@@ -67,14 +73,24 @@ def gather_galleries(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> 
     chosen = scored.filter(~left_out)
     best = chosen.bottom_k(24, by="rank").collect().sort("rank")
     last = chosen.join(best.lazy(), on="image_id", how="anti").top_k(12, by="rank").collect().sort("rank")
+    aside = [
+        scored.filter(pl.col("reason") == reason).top_k(_SET_ASIDE_PER_REASON, by=["weighted_score", "image_id"])
+        for reason in REASONS
+    ]
+    set_aside = pl.concat(aside).collect().sort("weighted_score", "image_id", descending=[True, False])
     worst = scored.filter(left_out).bottom_k(24, by=["weighted_score", "image_id"]).collect()
     groups = (
         ("Best of the selected", "The pairs with the highest ranks.", best),
         ("Last of the selected", "The pairs that were only just good enough.", last),
+        (
+            "Set aside",
+            "What the audit took out of the running: for each reason the highest weighted scores.",
+            set_aside,
+        ),
         ("Left out", "The lowest weighted scores of all.", worst.sort("weighted_score", "image_id")),
     )
     frames = [frame for _, _, frame in groups]
-    thumbnails = _thumbnails(recipe, storage, pl.concat(frames).select("image_id", "shard"))
+    thumbnails = _thumbnails(recipe, storage, pl.concat(frames).select("image_id", "shard").unique())
     return tuple(
         Gallery(title, note, tuple(as_pair(row, thumbnails) for row in frame.iter_rows(named=True)))
         for title, note, frame in groups
@@ -102,7 +118,7 @@ def thumbnail(content: bytes, image_id: str, quality: int = _QUALITY) -> str:
 
 def as_pair(row: dict[str, Any], thumbnails: dict[str, str]) -> Pair:
     """A row of `scored_pairs` with its picture from image_id → `data:` URI."""
-    fields = ("image_id", "text", "clip_score", "ssim", "weighted_score", "rank")
+    fields = ("image_id", "text", "clip_score", "ssim", "weighted_score", "rank", "reason")
     return Pair(**{name: row[name] for name in fields}, thumbnail=thumbnails[row["image_id"]])
 
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 import polars as pl
 from markupsafe import Markup
 
+from synthvlm_dagster.dataset.audit import REASONS
 from synthvlm_dagster.dataset.merit import describe_merit
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.dataset.references import read_summary
@@ -136,6 +137,7 @@ def render_page(recipe: Recipe, contents: Contents) -> str:
         facts=facts,
         contents=contents,
         galleries=contents.galleries,
+        reasons=REASONS,
         generator=_generator(recipe),
         scorer=_scorer(recipe),
         selection=_selection(recipe),
