@@ -118,7 +118,7 @@ class Facts:
         distributions: one per measure of `MEASURES`; empty when nothing was scored.
         points: a pseudo-random sample of scored images, (CLIPScore, SSIM).
         lowest_selected: smallest weighted score among the selected pairs.
-        set_aside: one per part of the audit: images that it set aside, as a share of the scored ones, and why.
+        set_aside: one per part of the audit: how many images, their share of the scored ones, and why.
         unscored: a sentence on the planned images without a score, where the recipe allows some and there are any.
     """
 

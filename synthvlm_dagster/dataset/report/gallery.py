@@ -20,7 +20,7 @@ THUMBNAIL_SIDE = 160
 """Longest side of a picture on the page, in pixels."""
 
 _QUALITY = 80
-_SET_ASIDE_PER_REASON = 8
+_SET_ASIDE_PER_REASON = 6
 
 
 @dataclass(frozen=True)

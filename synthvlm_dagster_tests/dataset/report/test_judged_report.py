@@ -111,7 +111,7 @@ def test_what_the_audit_set_aside_is_shown_with_its_reason(make_project: MakePro
 
     scored = scored_pairs(project.recipe, project.storage)
     galleries = {gallery.title: gallery for gallery in gather_galleries(project.recipe, project.storage, scored)}
-    best = scored.filter(pl.col("image_id").is_in(ids)).collect().top_k(8, by="weighted_score")
+    best = scored.filter(pl.col("image_id").is_in(ids)).collect().top_k(6, by="weighted_score")
     assert [pair.image_id for pair in galleries["Set aside"].pairs] == best["image_id"].to_list()
     for gallery in galleries.values():
         for pair in gallery.pairs:
@@ -121,12 +121,16 @@ def test_what_the_audit_set_aside_is_shown_with_its_reason(make_project: MakePro
     html = page_of(project)
     searched = html.split('<section id="browser">')[1].split("</section>")[0]
     chips = [
-        ('data-group="left-out"' in figure, f'title="{REASONS["disagreement"]}">disagreement</span>' in figure)
+        (
+            'data-group="left-out"' in figure,
+            f'title="Left out. {REASONS["disagreement"]}">disagreement</span>' in figure,
+        )
         for figure in searched.split("<figure")[1:]
     ]
     assert chips.count((True, True)) == 20
     assert chips.count((True, False)) == 80 - 20 - 16
     assert (False, True) not in chips
+    assert "The audit plays no part in these charts." in html
 
 
 def test_a_part_that_set_nothing_aside_says_so(make_project: MakeProject) -> None:
