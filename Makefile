@@ -19,7 +19,7 @@ install: $(VENV)/.installed ## Make .venv and install the project into it
 
 demo: $(VENV)/.installed $(DAGSTER_HOME)/dagster.yaml ## Run the whole pipeline on a small world of shapes
 	@$(BIN)/synthvlm run
-	@echo "  Dagster UI            make ui"
+	@echo "  Dagster UI                make ui"
 
 ui: $(VENV)/.installed $(DAGSTER_HOME)/dagster.yaml ## Open the Dagster web UI on http://127.0.0.1:3000
 	@$(BIN)/dagster dev -w workspace.yaml -h $(HOST) -p $(PORT)

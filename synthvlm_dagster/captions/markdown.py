@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 _LONGEST_SHOWN = 120
-# Every ASCII sign that can begin markup; a full stop only where it could make a link.
-_MARKUP = re.compile(r"[!-&(-+\-/:-@\[-`{-~]|\.(?=\w)")
+# Every ASCII sign that can begin markup; a full stop only where it could make a link, which it cannot in a number.
+_MARKUP = re.compile(r"[!-$&(-+\-/:-@\[-`{-~]|\.(?=[^\W\d])")
 
 
 def as_markdown_text(text: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
+import polars as pl
 
-def image_id(caption_id: str, attempt: int) -> str:
-    """Name of one image: its caption and which of the caption's attempts (0-based) it is."""
-    return f"{caption_id}-{attempt:02d}"
+IMAGE_ID = pl.format("{}-{}", "caption_id", pl.col("attempt").cast(pl.String).str.zfill(2))
+"""Name of each row's image: its caption_id (String), and which of the caption's attempts (integer, from 0) it is."""
 
 
 def image_seed(recipe_seed: int, caption_id: str, attempt: int, retry: int = 0) -> int:

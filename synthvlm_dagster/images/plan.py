@@ -7,7 +7,7 @@ import hashlib
 import polars as pl
 
 from synthvlm_dagster.images.chunks import read_columns, write_chunk
-from synthvlm_dagster.images.identity import image_id
+from synthvlm_dagster.images.identity import IMAGE_ID
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster.storage import Storage
@@ -88,8 +88,7 @@ def added_attempts_table(recipe: Recipe, shard: str) -> str:
 
 def with_image_ids(attempts: pl.DataFrame) -> pl.DataFrame:
     """The rows with a column image_id, made of caption_id and attempt."""
-    ids = [image_id(caption, attempt) for caption, attempt in attempts.select("caption_id", "attempt").iter_rows()]
-    return attempts.with_columns(image_id=pl.Series(ids, dtype=pl.String))
+    return attempts.with_columns(image_id=IMAGE_ID)
 
 
 def _with_added_attempts(first: pl.DataFrame, added: pl.DataFrame, most: int) -> pl.DataFrame:

@@ -1,5 +1,6 @@
 """A data engineer's first visit, click by click; the tests build on each other."""
 
+import re
 from pathlib import Path
 
 import polars as pl
@@ -78,7 +79,9 @@ def test_the_graph_shows_every_asset_materialized(ui, page, screenshot):
     page.wait_for_timeout(2000)
     page.keyboard.press("Alt+KeyE")
     for asset in EVERY_ASSET:
-        page.get_by_text(asset, exact=True).first.wait_for()
+        # A small node shows a long name without its middle.
+        shown = re.compile(rf"^{asset[:8]}.*{asset[-8:]}$") if len(asset) > 18 else re.compile(rf"^{asset}$")
+        page.get_by_text(shown).first.wait_for()
     screenshot("asset-graph")
 
 
