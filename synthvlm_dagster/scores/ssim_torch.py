@@ -19,6 +19,7 @@ from synthvlm_dagster.scores.ssim import GAUSSIAN_WEIGHTS, UNIFORM_SIDE, Channel
 _BITS = 22
 _LUMA = (19595, 38470, 7471)
 """Pillow's weights of red, green and blue, in 1/65536."""
+_MOST_PROBES = 256
 _C1 = (0.01 * 255) ** 2
 _C2 = (0.03 * 255) ** 2
 
@@ -82,13 +83,19 @@ def resize_like_pillow(images: torch.Tensor, height: int, width: int) -> torch.T
 def _begins_with_columns(height: int, width: int, new_height: int, new_width: int) -> bool:
     """Whether Pillow resizes images of this shape along columns first.
 
-    Usually it does not; when it does differs between its versions, so it is asked, with an image of noise.
+    Usually it does not; when it does differs between its versions, so it is asked, with images of noise. A small image
+    often comes out alike in either order: they are asked for until one does not.
     """
-    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    resized = Image.fromarray(noise).resize((new_width, new_height), Image.Resampling.BILINEAR)
-    planes = torch.from_numpy(noise).movedim(-1, 0)[None].int()
-    rows_first = _resize_rows(_resize_rows(planes, new_width).mT, new_height).mT
-    return not np.array_equal(rows_first[0].movedim(0, -1).numpy(), np.asarray(resized))
+    draw = np.random.default_rng(0)
+    for _ in range(_MOST_PROBES):
+        noise = draw.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        planes = torch.from_numpy(noise).movedim(-1, 0)[None].int()
+        rows_first = _resize_rows(_resize_rows(planes, new_width).mT, new_height).mT
+        columns_first = _resize_rows(_resize_rows(planes.mT, new_height).mT, new_width)
+        if not torch.equal(rows_first, columns_first):
+            resized = Image.fromarray(noise).resize((new_width, new_height), Image.Resampling.BILINEAR)
+            return np.array_equal(columns_first[0].movedim(0, -1).numpy(), np.asarray(resized))
+    return False
 
 
 def _resize_rows(images: torch.Tensor, width: int) -> torch.Tensor:

@@ -174,7 +174,7 @@ def test_an_image_cut_short_is_named_with_its_file(recipe: Recipe, storage: Stor
 
 
 def test_an_image_smaller_than_the_window_is_named(recipe: Recipe, storage: Storage) -> None:
-    planned = read_plan(storage, "0000").head(1)
+    planned = read_plan(recipe, storage, "0000").head(1)
     small = [encode_image(Image.new("RGB", (6, 40)), recipe.generation)]
     store_images(recipe, storage, "0000", planned, small)
     with pytest.raises(ImageError, match=f"image {planned['image_id'].item()} of shard 0000: .*7×7.*6×40"):

@@ -106,7 +106,7 @@ def test_judges_that_join_measure_what_is_there(recipe: Recipe, judged: Recipe, 
     assert after.select(before.columns).equals(before)
     assert after.select(judged.scoring.judges.columns).null_count().row(0) == (0, 0, 0, 0)
     assert set(files) < set(storage.files("scores"))
-    assert inspect_scores(judged, storage, SHARD) == (10, 0, ())
+    assert inspect_scores(judged, storage, SHARD) == (10, 0, (), ())
     # The recipe without judges still has what it had.
     assert read_scores(recipe, storage, SHARD).collect().sort("image_id").equals(before)
     assert score_shard(judged, storage, SHARD, NoScorer(judged.scoring.clip, "cpu"), judges=judges).measured == 0
