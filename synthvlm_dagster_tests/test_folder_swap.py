@@ -41,12 +41,14 @@ def write(target: Path, content: str) -> None:
 
 def test_a_kill_at_any_moment_leaves_one_whole_folder(tmp_path: Path) -> None:
     target = tmp_path / "store" / "export"
-    interrupted = 0
-    for attempt in range(20):
+    attempt = interrupted = 0
+    # On until one has come while a folder was being written.
+    while attempt < 20 or (interrupted == 0 and attempt < 200):
+        attempt += 1
         with subprocess.Popen([sys.executable, "-c", WRITER, str(target)], stdout=subprocess.PIPE) as writer:
             assert writer.stdout is not None
             assert writer.stdout.readline() == b"ready\n"
-            time.sleep(attempt * 0.0013)
+            time.sleep(attempt % 20 * 0.0013)
             os.kill(writer.pid, signal.SIGKILL)
         assert len(versions(target)) == 1
         left = [entry for entry in target.parent.iterdir() if entry != target]

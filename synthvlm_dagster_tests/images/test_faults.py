@@ -84,15 +84,17 @@ def test_kill_9_in_the_middle_of_a_chunk(tiny_recipe: Callable[..., Recipe], tmp
         go_on(process, pauses=6)
         wait_for_chunks(recipe, storage, 2)
         kill(process)
-    assert planned_images(recipe, storage, SHARD).present.height == 8
+    present = planned_images(recipe, storage, SHARD).present.height
+    # Two chunks are written, the third is on its way to the store.
+    assert present in (8, 12)
 
     drawn = NoiseGenerator()
-    assert generate_shard(recipe, storage, SHARD, drawn).made == 12
+    assert generate_shard(recipe, storage, SHARD, drawn).made == 20 - present
     rows = rows_of_files(recipe, storage, SHARD).sort("image_id")
     assert rows["image_id"].to_list() == ids(range(0, 40, 2))
-    # Seven batches of 2 before, whose last three were lost.
+    # Seven batches of 2 before, of which those without a file were lost.
     assert logged_seeds(log) == rows["seed"][:14].to_list()
-    assert drawn.seeds == rows["seed"][8:].to_list()
+    assert drawn.seeds == rows["seed"][present:].to_list()
 
 
 def test_kill_9_in_the_middle_of_a_write(tiny_recipe: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -61,7 +61,10 @@ def test_what_stands_after_a_kill_is_one_whole_export(make_project: Callable[...
     left_over = 0
     dataset = Path(project.storage.url("dataset"))
     command = [sys.executable, "-c", WRITER, str(recipe), str(table), *map(str, SIZES)]
-    for _ in range(KILLS):
+    kills = 0
+    # On until one has come while an export was being written.
+    while kills < KILLS or (left_over == 0 and kills < 10 * KILLS):
+        kills += 1
         with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
             assert writer.stdout is not None
             assert writer.stdout.readline() == b"ready\n"
