@@ -53,11 +53,7 @@ def resize_ssim(
         ImageError: the image is not uint8 RGB, is smaller than the window, or is smaller than `size`.
     """
     size = require_measurable(image.shape, image.dtype, size, window)
-    original = Image.fromarray(image)
-    if channels == "gray":
-        original = original.convert("L")
-    reduced = original.resize((size, size), Image.Resampling.BILINEAR)
-    restored = reduced.resize(original.size, Image.Resampling.BILINEAR)
+    original, restored = round_trip(image, size, channels)
     planes = ((original, restored),) if channels == "gray" else zip(original.split(), restored.split(), strict=True)
     similarity = partial(uniform_ssim, side=UNIFORM_SIDE)
     if window == "gaussian":
@@ -104,6 +100,15 @@ def resize_ssim_batch(
         require_measurable(image.shape, image.dtype, size, window)
     batch = torch.from_numpy(np.stack(images)).to(device)
     return resize_ssim_tensor(batch, size=size, channels=channels, window=window).cpu().numpy()
+
+
+def round_trip(image: np.ndarray, size: int, channels: Channels) -> tuple[Image.Image, Image.Image]:
+    """The image as it is compared (luma or RGB), and as it comes back from the small square."""
+    original = Image.fromarray(image)
+    if channels == "gray":
+        original = original.convert("L")
+    reduced = original.resize((size, size), Image.Resampling.BILINEAR)
+    return original, reduced.resize(original.size, Image.Resampling.BILINEAR)
 
 
 def require_measurable(shape: tuple[int, ...], dtype: np.dtype, size: int | None, window: Window) -> int:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
 
-from synthvlm_dagster.scores.ssim import Channels, Window, require_measurable
+from synthvlm_dagster.scores.ssim import Channels, Window, require_measurable, round_trip
 
 
 def reference_ssim(
@@ -28,10 +27,7 @@ def reference_ssim(
     from skimage.metrics import structural_similarity
 
     size = require_measurable(image.shape, image.dtype, size, window)
-    original = Image.fromarray(image)
-    if channels == "gray":
-        original = original.convert("L")
-    restored = original.resize((size, size), Image.Resampling.BILINEAR).resize(original.size, Image.Resampling.BILINEAR)
+    original, restored = round_trip(image, size, channels)
     settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False} if window == "gaussian" else {}
     similarity = structural_similarity(
         np.asarray(original),
