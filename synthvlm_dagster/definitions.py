@@ -39,6 +39,9 @@ defs = dg.Definitions(
         for check in dg.load_asset_checks_from_modules(_check_modules)
         if _left_out.isdisjoint(key.asset_key for key in check.check_keys)
     ],
+    jobs=[],
+    schedules=[],
+    sensors=[],
     resources={"recipe": active_recipe(), "storage": Storage(active_recipe().storage)},
     # One process per run: a step in a child process would outlive its killed run and keep the GPU busy.
     executor=dg.in_process_executor,

@@ -34,6 +34,7 @@ from synthvlm_dagster.recipe.loading import (
     parse_recipe,
 )
 from synthvlm_dagster.recipe.model import Recipe
+from synthvlm_dagster.recipe.operations import Operations
 from synthvlm_dagster.recipe.report import ComparisonDataset, ReportPage
 from synthvlm_dagster.recipe.scoring import (
     AestheticJudge,
@@ -76,6 +77,7 @@ __all__ = [
     "Language",
     "Lora",
     "NearDuplicates",
+    "Operations",
     "Perplexity",
     "Quantization",
     "Quotas",

@@ -10,6 +10,7 @@ from synthvlm_dagster.recipe.attempts import Attempts
 from synthvlm_dagster.recipe.curation import Curation
 from synthvlm_dagster.recipe.exports import Exports
 from synthvlm_dagster.recipe.generation import Generation
+from synthvlm_dagster.recipe.operations import Operations
 from synthvlm_dagster.recipe.report import ComparisonDataset, ReportPage
 from synthvlm_dagster.recipe.scoring import Scoring
 from synthvlm_dagster.recipe.section import Section
@@ -45,6 +46,7 @@ class Recipe(Section):
     comparisons: tuple[ComparisonDataset, ...] = Field(
         (), description="Datasets with images whose scores stand beside those of the selected pairs in the report."
     )
+    operations: Operations = Field(default_factory=Operations)
 
     @field_validator("sources", "comparisons")
     @classmethod
