@@ -11,6 +11,7 @@ from synthvlm_dagster.dataset import checks as dataset_checks
 from synthvlm_dagster.images import assets as image_assets
 from synthvlm_dagster.images import checks as image_checks
 from synthvlm_dagster.operations import assets as operation_assets
+from synthvlm_dagster.operations.refresh import refresh_dataset
 from synthvlm_dagster.operations.terminal_log import terminal_log
 from synthvlm_dagster.recipe import active_recipe
 from synthvlm_dagster.scores import assets as score_assets
@@ -39,7 +40,7 @@ defs = dg.Definitions(
         for check in dg.load_asset_checks_from_modules(_check_modules)
         if _left_out.isdisjoint(key.asset_key for key in check.check_keys)
     ],
-    jobs=[],
+    jobs=[refresh_dataset],
     schedules=[],
     sensors=[],
     resources={"recipe": active_recipe(), "storage": Storage(active_recipe().storage)},
