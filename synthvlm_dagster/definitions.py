@@ -11,6 +11,7 @@ from synthvlm_dagster.dataset import checks as dataset_checks
 from synthvlm_dagster.images import assets as image_assets
 from synthvlm_dagster.images import checks as image_checks
 from synthvlm_dagster.operations import assets as operation_assets
+from synthvlm_dagster.operations import schedules
 from synthvlm_dagster.operations.refresh import refresh_dataset
 from synthvlm_dagster.operations.terminal_log import terminal_log
 from synthvlm_dagster.recipe import active_recipe
@@ -41,7 +42,7 @@ defs = dg.Definitions(
         if _left_out.isdisjoint(key.asset_key for key in check.check_keys)
     ],
     jobs=[refresh_dataset],
-    schedules=[],
+    schedules=[schedules.refresh_stale_shards],
     sensors=[],
     resources={"recipe": active_recipe(), "storage": Storage(active_recipe().storage)},
     # One process per run: a step in a child process would outlive its killed run and keep the GPU busy.
