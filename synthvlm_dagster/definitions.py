@@ -11,8 +11,9 @@ from synthvlm_dagster.dataset import checks as dataset_checks
 from synthvlm_dagster.images import assets as image_assets
 from synthvlm_dagster.images import checks as image_checks
 from synthvlm_dagster.operations import assets as operation_assets
-from synthvlm_dagster.operations import schedules
 from synthvlm_dagster.operations.refresh import refresh_dataset
+from synthvlm_dagster.operations.regeneration.job import regenerate_weak_pairs
+from synthvlm_dagster.operations.schedules import SCHEDULES
 from synthvlm_dagster.operations.terminal_log import terminal_log
 from synthvlm_dagster.recipe import active_recipe
 from synthvlm_dagster.scores import assets as score_assets
@@ -41,8 +42,8 @@ defs = dg.Definitions(
         for check in dg.load_asset_checks_from_modules(_check_modules)
         if _left_out.isdisjoint(key.asset_key for key in check.check_keys)
     ],
-    jobs=[refresh_dataset],
-    schedules=[schedules.refresh_stale_shards],
+    jobs=[refresh_dataset, regenerate_weak_pairs],
+    schedules=SCHEDULES,
     sensors=[],
     resources={"recipe": active_recipe(), "storage": Storage(active_recipe().storage)},
     # One process per run: a step in a child process would outlive its killed run and keep the GPU busy.
