@@ -11,6 +11,7 @@ from synthvlm_dagster.dataset import checks as dataset_checks
 from synthvlm_dagster.images import assets as image_assets
 from synthvlm_dagster.images import checks as image_checks
 from synthvlm_dagster.operations import assets as operation_assets
+from synthvlm_dagster.operations.automation import dataset_follows_scores, watched
 from synthvlm_dagster.operations.refresh import refresh_dataset
 from synthvlm_dagster.operations.regeneration.job import regenerate_weak_pairs
 from synthvlm_dagster.operations.schedules import SCHEDULES
@@ -32,11 +33,14 @@ _asset_modules = [caption_assets, image_assets, score_assets, operation_assets, 
 _check_modules = [caption_checks, image_checks, score_checks, dataset_checks]
 
 defs = dg.Definitions(
-    assets=[
-        asset
-        for asset in dg.load_assets_from_modules(_asset_modules)
-        if isinstance(asset, dg.AssetsDefinition) and asset.keys.isdisjoint(_left_out)
-    ],
+    assets=watched(
+        (
+            asset
+            for asset in dg.load_assets_from_modules(_asset_modules)
+            if isinstance(asset, dg.AssetsDefinition) and asset.keys.isdisjoint(_left_out)
+        ),
+        active_recipe(),
+    ),
     asset_checks=[
         check
         for check in dg.load_asset_checks_from_modules(_check_modules)
@@ -44,7 +48,7 @@ defs = dg.Definitions(
     ],
     jobs=[refresh_dataset, regenerate_weak_pairs],
     schedules=SCHEDULES,
-    sensors=[],
+    sensors=[dataset_follows_scores],
     resources={"recipe": active_recipe(), "storage": Storage(active_recipe().storage)},
     # One process per run: a step in a child process would outlive its killed run and keep the GPU busy.
     executor=dg.in_process_executor,
