@@ -11,6 +11,8 @@ from synthvlm_dagster.dataset import checks as dataset_checks
 from synthvlm_dagster.images import assets as image_assets
 from synthvlm_dagster.images import checks as image_checks
 from synthvlm_dagster.operations import assets as operation_assets
+from synthvlm_dagster.operations.repair.job import repair_shards
+from synthvlm_dagster.operations.repair.sensor import repair_failed_shards
 from synthvlm_dagster.operations.terminal_log import terminal_log
 from synthvlm_dagster.recipe import active_recipe
 from synthvlm_dagster.scores import assets as score_assets
@@ -39,9 +41,9 @@ defs = dg.Definitions(
         for check in dg.load_asset_checks_from_modules(_check_modules)
         if _left_out.isdisjoint(key.asset_key for key in check.check_keys)
     ],
-    jobs=[],
+    jobs=[repair_shards],
     schedules=[],
-    sensors=[],
+    sensors=[repair_failed_shards],
     resources={"recipe": active_recipe(), "storage": Storage(active_recipe().storage)},
     # One process per run: a step in a child process would outlive its killed run and keep the GPU busy.
     executor=dg.in_process_executor,
