@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
@@ -25,9 +26,14 @@ AUTOMATIC_TAG = "synthvlm/automatic_repair"
 _RUNS_READ = 1000
 
 
-def repair_config(shards: list[str]) -> dict[str, object]:
+def repair_config(shards: list[str]) -> dict[str, Any]:
     """Run configuration of `repair_shards` for some shards."""
     return {"ops": {repair.name: {"config": {"shards": shards}}}}
+
+
+def shards_to_repair(run_config: Mapping[str, Any]) -> list[str]:
+    """The shards of a `repair_config`."""
+    return list(run_config["ops"][repair.name]["config"]["shards"])
 
 
 def repair_is_running(instance: dg.DagsterInstance) -> bool:
@@ -97,7 +103,7 @@ def _automatic_repairs(instance: dg.DagsterInstance) -> tuple[Mapping[str, list[
     automatic = dg.RunsFilter(job_name=repair_shards.name, tags={AUTOMATIC_TAG: "true"})
     for record in instance.get_run_records(automatic, limit=_RUNS_READ):
         run = record.dagster_run
-        for shard in run.run_config["ops"][repair.name]["config"]["shards"]:
+        for shard in shards_to_repair(run.run_config):
             if run.parent_run_id is None:
                 begun[shard].append(record.create_timestamp.timestamp())
             ended[shard] = max(ended[shard], record.end_time or 0.0)

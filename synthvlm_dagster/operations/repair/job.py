@@ -1,7 +1,5 @@
 """The job that makes shards again, wherever they lie, in one run with one model load."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -62,7 +60,7 @@ def repair(
     for level in levels:
         sound = [key for key in keys if key not in failed]
         outcome = yield from make_shards(context, level.asset, sound, level.work(context, recipe, storage))
-        failed |= outcome.unsound | outcome.failed
+        failed |= {**outcome.unsound, **outcome.failed}
     if failed:
         raise shards_failure(failed, len(keys))
     yield dg.Output(None)
@@ -107,6 +105,6 @@ def _announce(context: dg.OpExecutionContext, level: Level, keys: Sequence[str])
     """
     for key in keys:
         planned = DagsterEvent.build_asset_materialization_planned_event(
-            context.job_name, context.op_handle.to_string(), AssetMaterializationPlannedData(level.asset.key, key)
+            context.job_name, str(context.op_handle), AssetMaterializationPlannedData(level.asset.key, key)
         )
         context.instance.report_dagster_event(planned, context.run_id, logging.DEBUG)

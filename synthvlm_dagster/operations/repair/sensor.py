@@ -1,7 +1,5 @@
 """Launches the repair of shards that failed, a few times; then tells a person."""
 
-from __future__ import annotations
-
 import json
 import time
 from datetime import datetime
