@@ -15,6 +15,8 @@ from synthvlm_dagster.operations.automation import dataset_follows_scores, watch
 from synthvlm_dagster.operations.refresh import refresh_dataset
 from synthvlm_dagster.operations.regeneration.job import regenerate_weak_pairs
 from synthvlm_dagster.operations.schedules import SCHEDULES
+from synthvlm_dagster.operations.repair.job import repair_shards
+from synthvlm_dagster.operations.repair.sensor import repair_failed_shards
 from synthvlm_dagster.operations.terminal_log import terminal_log
 from synthvlm_dagster.recipe import active_recipe
 from synthvlm_dagster.scores import assets as score_assets
@@ -46,9 +48,9 @@ defs = dg.Definitions(
         for check in dg.load_asset_checks_from_modules(_check_modules)
         if _left_out.isdisjoint(key.asset_key for key in check.check_keys)
     ],
-    jobs=[refresh_dataset, regenerate_weak_pairs],
+    jobs=[refresh_dataset, regenerate_weak_pairs, repair_shards],
     schedules=SCHEDULES,
-    sensors=[dataset_follows_scores],
+    sensors=[dataset_follows_scores, repair_failed_shards],
     resources={"recipe": active_recipe(), "storage": Storage(active_recipe().storage)},
     # One process per run: a step in a child process would outlive its killed run and keep the GPU busy.
     executor=dg.in_process_executor,

@@ -53,8 +53,8 @@ class ShardsOutcome:
     made: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     """Data version and metadata, by partition key."""
     failed: dict[str, Exception] = field(default_factory=dict)
-    unsound: set[str] = field(default_factory=set)
-    """Made, but their blocking check found an error."""
+    unsound: dict[str, str] = field(default_factory=dict)
+    """Made, but their check found an error: what it says, by partition key."""
 
 
 def materialize_each_shard(context: dg.AssetExecutionContext, work: ShardWork) -> Iterator[Event | dg.Output[None]]:
@@ -122,7 +122,7 @@ def make_shards(
                     continue
                 yield evaluation
                 if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR:
-                    outcome.unsound.add(key)
+                    outcome.unsound[key] = evaluation.description or evaluation.check_name
     return outcome
 
 

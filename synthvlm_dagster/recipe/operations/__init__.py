@@ -7,6 +7,7 @@ from pydantic import Field
 from synthvlm_dagster.recipe.operations.clock import Clock
 from synthvlm_dagster.recipe.operations.freshness import Freshness
 from synthvlm_dagster.recipe.operations.regeneration import Regeneration
+from synthvlm_dagster.recipe.operations.repair import Repair
 from synthvlm_dagster.recipe.section import Section
 
 
@@ -18,3 +19,4 @@ class Operations(Section):
     )
     regeneration: Regeneration = Field(default_factory=Regeneration)
     freshness: Freshness | None = Field(None, description="Null: the dataset may become as old as it likes.")
+    repair: Repair = Field(default_factory=Repair)
