@@ -27,6 +27,8 @@ WATCHED_TABLE = "captions/watched"
 
 _SCHEMA = pl.Schema({"file": pl.String(), "mark": pl.String()})
 _NOT_STARTED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
+_FAILED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+_RUN_KEY_TAG = "dagster/run_key"
 _caller = Caller()
 
 
@@ -52,12 +54,14 @@ def new_captions(
     except SynthVLMError as error:
         return _skip(watch, f"nothing is launched: {error}")
     version = files_version(files)
-    if version == watch.handled:
-        return _skip(watch.after_look(version, time.time()), f"none of the {len(files):,} caption files has changed")
-
     watch = watch.after_look(version, time.time())
+    failed = _last_run_failed(context.instance, watch)
+    if version == watch.handled:
+        hint = f", since run {failed} failed. Mend its cause, then launch {REFRESH_JOB} again" if failed else ""
+        return _skip(watch, f"no caption file is new or has changed, of {len(files):,}{hint}")
+
     changes = compare_files(before, files)
-    if changes.gone and not changes.new and not changes.changed:
+    if changes.gone and not (changes.new or changes.changed or failed):
         return _skip(watch, f"{changes.in_words()}. That removes nothing; the next refresh will do without")
     remaining = watch.seconds_to_settle(time.time(), settings.settle_seconds)
     if remaining is not None:
@@ -92,7 +96,7 @@ def _launch(
     if read_before:
         return _skip(handled, f"the {len(files):,} caption files have been read before; from now on they are watched")
     request = dg.RunRequest(
-        run_key=watch.run_key(),
+        run_key=watch.next_run_key(),
         run_config=dg.RunConfig(ops={make_missing.name: Refresh(reason=f"caption files {masked(changes.in_words())}")}),
     )
     return dg.SensorResult(run_requests=[request], cursor=handled.model_dump_json())
@@ -104,6 +108,12 @@ def _files_of_last_launch(storage: Storage, watch: Watch) -> dict[str, str]:
         return {}
     files = dict(storage.scan(WATCHED_TABLE).select(_SCHEMA.names()).collect().iter_rows())
     return files if files_version(files) == watch.handled else {}
+
+
+def _last_run_failed(instance: dg.DagsterInstance, watch: Watch) -> str | None:
+    """Id of the run that was launched last, if it has failed or was canceled."""
+    runs = instance.get_runs(dg.RunsFilter(job_name=REFRESH_JOB, tags={_RUN_KEY_TAG: watch.last_run_key()}), limit=1)
+    return next((run.run_id for run in runs if run.status in _FAILED), None)
 
 
 def _read_version(instance: dg.DagsterInstance) -> str | None:

@@ -57,9 +57,13 @@ class Watch(BaseModel):
         """The watch after a run was launched for the latest files."""
         return self.model_copy(update={"handled": self.latest, "launches": self.launches + 1})
 
-    def run_key(self) -> str:
+    def next_run_key(self) -> str:
         """Names the run for the latest files: equal as long as no launch has been noted."""
         return f"{self.latest}-{self.launches}"
+
+    def last_run_key(self) -> str:
+        """Names the run of the last launch that was noted."""
+        return f"{self.handled}-{self.launches - 1}"
 
 
 class Changes(NamedTuple):
