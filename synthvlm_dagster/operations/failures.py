@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import dagster as dg
@@ -10,6 +11,8 @@ _LINES = 8
 """Of each step's error; the event log has it whole, with the stack traces."""
 _WIDTH = 500
 """Characters of a line."""
+_MODULE = re.compile(r"^(?:\w+\.)+(?=\w+: )")
+"""Of the error's class; it tells a person nothing."""
 
 
 def failure_in_words(instance: dg.DagsterInstance, run_id: str) -> str:
@@ -42,7 +45,7 @@ def _cause(failure: Any) -> str:
     error = getattr(failure, "error", None)
     while error is not None and error.cause is not None:
         error = error.cause
-    return error.message if error is not None else ""
+    return _MODULE.sub("", error.message) if error is not None else ""
 
 
 def _first_lines(text: str) -> str:

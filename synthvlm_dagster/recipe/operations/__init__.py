@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from synthvlm_dagster.recipe.operations.arrival import NewCaptions
 from synthvlm_dagster.recipe.operations.clock import Clock
 from synthvlm_dagster.recipe.operations.freshness import Freshness
 from synthvlm_dagster.recipe.operations.regeneration import Regeneration
@@ -20,3 +21,6 @@ class Operations(Section):
     regeneration: Regeneration = Field(default_factory=Regeneration)
     freshness: Freshness | None = Field(None, description="Null: the dataset may become as old as it likes.")
     repair: Repair = Field(default_factory=Repair)
+    new_captions: NewCaptions = Field(
+        default_factory=NewCaptions, description="When new and changed caption files of the sources are taken in."
+    )
