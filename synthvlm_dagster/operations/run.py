@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from itertools import groupby
+from typing import Any
 
 import dagster as dg
 
@@ -18,6 +19,9 @@ from synthvlm_dagster.storage import Storage
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 ASSET_JOB = "__ASSET_JOB"
+SCATTERED_JOB = "repair_shards"
+"""Job that makes shards which are not neighbours in one run; see `repair.job`."""
+_SHARDS_NAMED = 6
 SHARD_WORK = {
     "generated_images": shards_to_generate,
     "image_scores": shards_to_score,
@@ -32,18 +36,23 @@ class AssetSelectionError(SynthVLMError):
 
 @dataclass(frozen=True)
 class Step:
-    """One Dagster run to launch: some unpartitioned assets, or one asset over a contiguous range of shards."""
+    """One Dagster run to launch: some unpartitioned assets, or one asset over some shards."""
 
     assets: tuple[dg.AssetKey, ...]
     reason: str
     shards: tuple[str, ...] = ()
+    scattered: bool = False
+    """The shards are not neighbours."""
 
     @property
     def in_words(self) -> str:
-        """The assets and the range of shards."""
+        """The assets and the shards."""
         names = ", ".join(key.to_user_string() for key in self.assets)
         if not self.shards:
             return names
+        if self.scattered:
+            more = ", …" if len(self.shards) > _SHARDS_NAMED else ""
+            return f"{names}, {len(self.shards)} shards: {', '.join(self.shards[:_SHARDS_NAMED])}{more}"
         return f"{names}, shard{' ' if len(self.shards) == 1 else 's '}" + "–".join(
             dict.fromkeys((self.shards[0], self.shards[-1]))
         )
@@ -161,8 +170,11 @@ class Pipeline:
             yield from self._unpartitioned_step(level)
             return
         shards = [shard for shard in self.shards_with_work(level[0]) if only_shards is None or shard in only_shards]
-        for block in contiguous_blocks(shards, self.recipe.shard_keys):
-            yield Step((level[0],), f"{len(block)} of {self.recipe.shards} shards have work left", tuple(block))
+        if shards:
+            reason = f"{len(shards)} of {self.recipe.shards} shards have work left"
+            yield Step(
+                (level[0],), reason, tuple(shards), scattered=not _are_neighbours(shards, self.recipe.shard_keys)
+            )
 
     def _unpartitioned_step(self, level: list[dg.AssetKey]) -> Iterator[Step]:
         reasons: dict[dg.AssetKey, str] = {}
@@ -179,29 +191,22 @@ class Pipeline:
         return [dep.asset_key for dep in self._specs[key].deps]
 
     def _launch(self, step: Step, tags: Mapping[str, str]) -> bool:
-        shards = {RANGE_START_TAG: step.shards[0], RANGE_END_TAG: step.shards[-1]} if step.shards else {}
-        job = self._repository.get_job(ASSET_JOB)
+        tags = {"synthvlm/recipe": self.recipe.name, **tags}
+        config: dict[str, Any] = {"loggers": {"console": {}}}
+        if step.scattered:
+            names = [key.to_user_string() for key in step.assets]
+            config["ops"] = {"repair": {"config": {"shards": list(step.shards), "assets": names}}}
+            job, selection = self._repository.get_job(SCATTERED_JOB), None
+        else:
+            job, selection = self._repository.get_job(ASSET_JOB), list(step.assets)
+            if step.shards:
+                tags |= {RANGE_START_TAG: step.shards[0], RANGE_END_TAG: step.shards[-1]}
         return job.execute_in_process(
-            run_config={"loggers": {"console": {}}},
-            instance=self.instance,
-            asset_selection=list(step.assets),
-            tags={"synthvlm/recipe": self.recipe.name, **tags, **shards},
-            raise_on_error=False,
+            run_config=config, instance=self.instance, asset_selection=selection, tags=tags, raise_on_error=False
         ).success
 
 
-def contiguous_blocks(chosen: Sequence[str], every: Sequence[str]) -> list[list[str]]:
-    """Split chosen partition keys into runs of neighbours, as one Dagster run can only take a range.
-
-    Args:
-        chosen: keys, in the order of `every`.
-        every: all keys in order.
-    """
-    position = {key: index for index, key in enumerate(every)}
-    blocks: list[list[str]] = []
-    for key in chosen:
-        if blocks and position[key] == position[blocks[-1][-1]] + 1:
-            blocks[-1].append(key)
-        else:
-            blocks.append([key])
-    return blocks
+def _are_neighbours(chosen: Sequence[str], every: Sequence[str]) -> bool:
+    """Whether the chosen keys, in the order of all, are a range of them, as a Dagster run of assets can take."""
+    first = every.index(chosen[0])
+    return list(chosen) == list(every[first : first + len(chosen)])

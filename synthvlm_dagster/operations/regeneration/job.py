@@ -41,7 +41,7 @@ from synthvlm_dagster.operations.run import Pipeline
 from synthvlm_dagster.recipe import Recipe, Regeneration, active_recipe
 from synthvlm_dagster.scores.assets import image_scores, score_work
 from synthvlm_dagster.scores.naming import scorer_name
-from synthvlm_dagster.shards import Event, ShardWork, make_shards, recorded_work, shards_failure
+from synthvlm_dagster.shards import Event, ShardWork, announce_work, make_shards, recorded_work, shards_failure
 from synthvlm_dagster.storage import Storage
 
 _CHUNKS_AT_A_TIME = 4
@@ -97,8 +97,7 @@ def refresh_what_follows(
 ) -> None:
     """Select again, export again, report again: every asset behind the scores, by runs of their own."""
     pipeline = Pipeline(context.repository_def, context.instance, recipe, storage)
-    behind = pipeline.resolve_selection(f'key:"{image_scores.key.to_user_string()}"+')
-    make_everything_missing(context, pipeline, {key for key in behind if not pipeline.is_partitioned(key)})
+    make_everything_missing(context, pipeline, _behind_the_scores(pipeline))
 
 
 @dg.op(ins={"refreshed": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), pool=REFRESH_POOL)
@@ -128,6 +127,12 @@ def tell_what_the_night_brought(
 def regenerate_weak_pairs() -> None:
     """Another try for weak captions, and everything that follows from it."""
     tell_what_the_night_brought(refresh_what_follows(try_weak_captions_again()))
+
+
+def _behind_the_scores(pipeline: Pipeline) -> set[dg.AssetKey]:
+    """Assets that are made of the scores of all shards."""
+    behind = pipeline.resolve_selection(f'key:"{image_scores.key.to_user_string()}"+')
+    return {key for key in behind if not pipeline.is_partitioned(key)}
 
 
 def bar_weight(recipe: Recipe) -> float:
@@ -161,6 +166,7 @@ class _NightWork:
         mine = pl.col("image_id").is_in(planned.implode())
         waits = tried.filter(waiting()).group_by("shard").agg(mine.all()).filter("image_id")["shard"].sort()
         self._context.log.info(f"the night of {self.night.name} goes on; {len(waits)} shards were left unfinished")
+        self._announce_dataset()
         for shard in waits:
             yield from self._make(shard)
 
@@ -176,6 +182,7 @@ class _NightWork:
             if self.night is None:
                 self.night = new_night(self._recipe, self._storage, limits)
                 save_night(self._storage, self.night)
+                self._announce_dataset()
             self._context.log.info(f"{wanted.height} captions under the bar get another image")
             size = _CHUNKS_AT_A_TIME * self._recipe.generation.images_per_chunk
             for of_shard in wanted.partition_by("shard", maintain_order=True):
@@ -190,10 +197,12 @@ class _NightWork:
     def _make(self, shard: str) -> Generator[Event, None, None]:
         """Make and measure what is missing of a shard; the record is written when both are done."""
         assert self.night
+        for asset, _, _ in self._levels:
+            announce_work(self._context, asset.key, [shard])
         for asset, work, count in self._levels:
             outcome = yield from make_shards(self._context, asset, [shard], work)
             if outcome.failed or outcome.unsound:
-                raise shards_failure(outcome.failed or {shard: f"{asset.key.to_user_string()}: its check failed"}, 1)
+                raise shards_failure({**outcome.failed, **outcome.unsound}, 1)
             _, facts = outcome.made[shard]
             self.night = self.night.worked(
                 facts[count] if asset is generated_images else 0,
@@ -202,6 +211,12 @@ class _NightWork:
                 on_gpu="gpu_seconds" in facts,
             )
         save_night(self._storage, self.night)
+
+    def _announce_dataset(self) -> None:
+        """Keep declarative automation from making the dataset again after every shard: this run will, at its end."""
+        context = self._context
+        for key in _behind_the_scores(Pipeline(context.repository_def, context.instance, self._recipe, self._storage)):
+            announce_work(context, key, [None])
 
     def _affordable(self) -> int:
         """How many images the night may add now."""
