@@ -43,7 +43,9 @@ def weakest_and_cheapest(tried: pl.DataFrame, bar: float, max_attempts: int, ret
         The columns of `ATTEMPTS_SCHEMA` – best_score is null where no image could be made –, best spent first.
     """
     captions = (
-        tried.group_by("caption_id", "shard")
+        # Sums of floats depend on the order of the rows; the same images must give the same order.
+        tried.sort("caption_id", "attempt")
+        .group_by("caption_id", "shard", maintain_order=True)
         .agg(
             attempt=(pl.col("attempt").max() + 1).cast(pl.Int32),
             best_score=pl.col("weighted_score").max(),

@@ -58,7 +58,6 @@ class NightReport:
     def lines(self) -> list[tuple[str, str]]:
         """What a person reads: name and value of each figure."""
         night = self.night
-        unit = "GPU-hours" if night.on_gpu else "hours without a GPU"
         dollars = "" if self.dollars is None else f", ${self.dollars:,.2f}"
         not_made = [(self.failed, "could not be made"), (self.unfinished, "are still to be made or measured")]
         return [
@@ -68,7 +67,7 @@ class NightReport:
             ("Mean of their best images", _change(self.mean_best_before, self.mean_best_after)),
             ("Mean of the selected pairs", _change(night.mean_selected_before, self.mean_selected_after)),
             ("Selected pairs with a new image", f"{self.new_pairs:,} of {self.pairs or 0:,}"),
-            ("Cost", f"{_hours(night.spent_seconds)} {unit}{dollars}"),
+            ("Cost", f"{_time(night.spent_seconds, on_gpu=night.on_gpu)}{dollars}"),
             ("Captions still under the bar", f"{self.left:,}, {self.exhausted:,} of them with all their attempts used"),
         ]
 
@@ -139,5 +138,10 @@ def _change(before: float | None, after: float | None) -> str:
     return f"{first} → {last}"
 
 
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:.2f}" if seconds >= 360 else f"{seconds / 3600:.4f}"
+def _time(seconds: float, *, on_gpu: bool) -> str:
+    number, unit = next(
+        (seconds / length, unit)
+        for length, unit in ((3600, "hours"), (60, "minutes"), (1, "seconds"))
+        if seconds >= length or length == 1
+    )
+    return f"{number:,.1f} {'GPU-' if on_gpu else ''}{unit}"
