@@ -22,6 +22,7 @@ from synthvlm_dagster.images.assets import generated_images, image_work
 from synthvlm_dagster.images.chunks import set_damaged_aside
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.plan import NIGHTS_ATTEMPTS, added_attempts_table
+from synthvlm_dagster.images.present import planned_images
 from synthvlm_dagster.operations.further_attempts import tried_images, waiting
 from synthvlm_dagster.operations.notifications.webhook import notify
 from synthvlm_dagster.operations.refresh import REFRESH_POOL, make_everything_missing
@@ -225,21 +226,22 @@ class _NightWork:
             night, added, made = new_night(self._recipe, self._storage, self._limits), 0, 0
         else:
             night = self.night
-            images = self._of_night(night)
+            images = self._tried().filter(self._is_of(night))
             added, made = images.height, images.filter(~waiting()).height
         return night.affordable(added, made, night.seconds_per_image or self._seconds_per_image, chunk)
 
     def _account_for_lost_time(self, night: Night) -> None:
         """Put what a killed run has made and not recorded to the night's account, at the usual time for an image."""
-        rate = night.seconds_per_image or self._seconds_per_image or 0.0
-        lost = self._of_night(night)["weighted_score"].count() - night.images_timed
+        present = planned_images(self._recipe, self._storage).present
+        lost = present.filter(self._is_of(night)).height - night.images_timed
         if lost > 0:
+            rate = night.seconds_per_image or self._seconds_per_image or 0.0
             self.night = night.worked(lost, lost * rate, 0.0, on_gpu=night.on_gpu)
 
-    def _of_night(self, night: Night) -> pl.DataFrame:
-        """The images of the night that are planned, as `tried_images` gives them."""
+    def _is_of(self, night: Night) -> pl.Expr:
+        """Whether a row with image_id is an image of the night."""
         names = attempts_of_nights(self._recipe, self._storage).filter(pl.col("night") == night.name)["image_id"]
-        return self._tried().filter(pl.col("image_id").is_in(names.implode()))
+        return pl.col("image_id").is_in(names.implode())
 
     def _tried(self) -> pl.DataFrame:
         return tried_images(self._recipe, self._storage, ssim_weight=bar_weight(self._recipe))

@@ -99,7 +99,7 @@ def test_a_night_is_open_until_it_is_reported(recipe: Recipe, storage: Storage, 
 
 def test_a_record_that_cannot_be_read_is_named(recipe: Recipe, storage: Storage):
     storage.write_bytes(f"{NIGHTS}/2026-11-27T01-00-00.json", b"{")
-    with pytest.raises(StorageError, match="2026-11-27T01-00-00.json: is no record of a night. Delete it"):
+    with pytest.raises(StorageError, match=r"2026-11-27T01-00-00.json: is no record of a night. Delete it"):
         open_night(recipe, storage)
 
 

@@ -1,5 +1,7 @@
 """Which captions a night tries again first."""
 
+import itertools
+
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,7 +63,7 @@ def test_exactly_the_captions_below_the_bar_that_may_have_more_get_one(lists, mo
 def test_of_captions_with_one_image_the_weakest_comes_first(scores):
     captions = {f"a{number}": [score] for number, score in enumerate(scores)}
     found = [captions[name][0] for name in order(captions)]
-    assert all(later >= earlier - 1e-6 for earlier, later in zip(found, found[1:], strict=False))
+    assert all(later >= earlier - 1e-6 for earlier, later in itertools.pairwise(found))
 
 
 def test_a_caption_that_many_images_have_left_low_comes_after_one_that_was_drawn_once():
