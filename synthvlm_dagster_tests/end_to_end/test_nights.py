@@ -24,6 +24,7 @@ from synthvlm_dagster_tests.end_to_end.project import Project, make_project
 BAR = 1.35
 MAX_IMAGES = 14
 CAPTIONS = 12
+DEFINITIONS = "synthvlm_dagster.definitions"
 SETTINGS = f"operations:\n  regeneration: {{bar: {BAR}, max_attempts: 4, max_images: {MAX_IMAGES}}}\n"
 
 
@@ -64,7 +65,7 @@ def messages() -> Iterator[list[dict[str, str]]]:
 
 def start_night(project: Project) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", *["dagster", "job", "execute", "-m", "synthvlm_dagster.definitions", "-j", "regenerate_weak_pairs"]],
+        [sys.executable, *f"-m dagster job execute -m {DEFINITIONS} -j regenerate_weak_pairs".split()],
         cwd=project.folder,
         env=project.environment | {"SYNTHVLM_WEBHOOK_URL": os.environ["NIGHTS_WEBHOOK"]},
         text=True,
