@@ -1,6 +1,7 @@
 """Everything Dagster sees, in pipeline order: captions → images → scores → dataset."""
 
 import os
+import warnings
 
 import dagster as dg
 
@@ -22,6 +23,9 @@ from synthvlm_dagster.storage import Storage
 # PyTorch's idle CPU threads spin by default: beside any other busy process, on two cores, generation took five times as
 # long. Read when PyTorch loads, so it must stand before.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Dagster itself passes the owners on, of sensors that have none.
+warnings.filterwarnings("ignore", message=".*`owners` of initializer `SensorDefinition", category=dg.BetaWarning)
 
 _left_out = dataset_assets.switched_off_exports(active_recipe())
 if not active_recipe().attempts.adaptive:
