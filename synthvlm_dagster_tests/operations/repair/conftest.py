@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ class Operated:
     """What a person or a daemon does, in this process.
 
     Attributes:
-        loads: names of the shards' runs that set up a generator, one entry for each.
+        generators: how many were set up, each of which would load a model.
     """
 
     def __init__(self, recipe: Recipe, instance: dg.DagsterInstance) -> None:
@@ -82,6 +83,7 @@ class Operated:
         """Put a file where the folder of a table of each shard should be; returns what takes them away."""
         paths = [Path(self.storage.url(table(self.recipe, shard))) for shard in shards]
         for path in paths:
+            shutil.rmtree(path, ignore_errors=True)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("a file where a folder should be")
 
@@ -122,19 +124,3 @@ def operated(
 
         monkeypatch.setattr("synthvlm_dagster.images.assets.DiffusersGenerator", noise)
         yield operated
-
-
-def chosen(operated: Operated, sensor_cursor: str | None = None) -> dg.SensorResult:
-    """What the sensor decides."""
-    repository = operated.definitions.get_repository_def()
-    with dg.build_sensor_context(
-        instance=operated.instance, repository_def=repository, cursor=sensor_cursor, resources={}
-    ) as context:
-        result = repair_failed_shards(context, recipe=operated.recipe)
-    assert isinstance(result, dg.SensorResult)
-    return result
-
-
-def shard_keys(count: int) -> Sequence[str]:
-    """The first shards."""
-    return SHARDS[:count]
