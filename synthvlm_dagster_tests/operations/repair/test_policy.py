@@ -1,3 +1,5 @@
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -5,9 +7,7 @@ from synthvlm_dagster.operations.repair.policy import FailedShard, decide, due_a
 from synthvlm_dagster.recipe.operations.repair import Repair
 
 minutes = st.floats(0, 1e4)
-settings = st.builds(
-    Repair, max_attempts=st.integers(0, 6), first_pause_minutes=minutes, pause_factor=st.floats(1, 5)
-)
+settings = st.builds(Repair, max_attempts=st.integers(0, 6), first_pause_minutes=minutes, pause_factor=st.floats(1, 5))
 failed = st.builds(
     FailedShard,
     shard=st.from_regex(r"\d{4}", fullmatch=True),
@@ -39,7 +39,7 @@ def test_a_shard_that_never_heals_is_tried_so_often_after_growing_pauses(setting
         pauses.append(launched - shard.failed_at)
         shard = shard._replace(failed_at=launched + seconds_to_fail, attempts=shard.attempts + 1)
     assert len(pauses) == settings.max_attempts
-    assert all(later >= earlier - 1e-3 for earlier, later in zip(pauses, pauses[1:], strict=False))
+    assert all(later >= earlier - 1e-3 for earlier, later in itertools.pairwise(pauses))
     assert decide([shard], settings, 1e12).given_up == [shard]
 
 

@@ -68,7 +68,7 @@ def posted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, str]]]:
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, format: str, *arguments: object) -> None:
+        def log_message(self, *arguments: object) -> None:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Webhook) as server:
