@@ -114,11 +114,19 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
         ):
             selected = pipeline.resolve_selection(selection) if selection else set(pipeline.asset_keys())
             keys = parse_shards(shards, active_recipe().shard_keys) if shards else None
-            succeeded = pipeline.run_missing(selected, keys, tags, lambda step: print_step(step, console))
+            outcome = pipeline.run_missing(selected, keys, tags, lambda step: print_step(step, console))
             print_results(pipeline, console)
-            if not succeeded:
-                console.print("\n[red]A run failed; what was made before is kept.[/] Mend the cause, then run again.")
+            named = f" of the shards {', '.join(outcome.failed_shards)}" if outcome.failed_shards else ""
+            if not outcome.succeeded:
+                console.print(
+                    f"\n[red]A run{named} failed; what was made before is kept.[/] Mend the cause, then run again."
+                )
                 raise SystemExit(1)
+            if named:
+                console.print(
+                    f"\n[yellow]A run{named} failed;[/] their images without a score are left out, as "
+                    "selection.allow_missing allows. Run again to make them."
+                )
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def make_everything_missing(
         context.log.info(f"{step.in_words}: {step.reason}")
 
     tags = {LAUNCHED_BY_TAG: context.run_id}
-    if not pipeline.run_missing(selected or set(pipeline.asset_keys()), None, tags, announce):
+    if not pipeline.run_missing(selected or set(pipeline.asset_keys()), None, tags, announce).succeeded:
         raise dg.Failure(_failures(context, tags), allow_retries=False)
     return len(launched)
 

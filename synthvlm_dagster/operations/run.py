@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from itertools import groupby
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
+from synthvlm_dagster.dataset.coverage import score_coverage
 from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.operations.outdated import shards_to_extend, shards_to_generate, shards_to_score, why_outdated
 from synthvlm_dagster.recipe import Recipe
@@ -56,6 +58,15 @@ class Step:
         return f"{names}, shard{' ' if len(self.shards) == 1 else 's '}" + "–".join(
             dict.fromkeys((self.shards[0], self.shards[-1]))
         )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the runs ended."""
+
+    succeeded: bool
+    """Whether all that was selected is made, up to what `selection.allow_missing` leaves out."""
+    failed_shards: tuple[str, ...] = ()
 
 
 class Pipeline:
@@ -127,10 +138,12 @@ class Pipeline:
         only_shards: Sequence[str] | None,
         tags: Mapping[str, str],
         on_step: Callable[[Step], None],
-    ) -> bool:
+    ) -> Outcome:
         """Launch a run for each step that has work left, one after the other, in the order of the pipeline.
 
-        Assets that need every shard wait while `only_shards` leaves some out.
+        Assets that need every shard wait while `only_shards` leaves some out. A shard that fails goes no further; the
+        others do if no more images lack a score for it than `selection.allow_missing` allows. After any other failed
+        run, nothing is begun.
 
         Args:
             selected: the assets to look at; the others are left as they are.
@@ -138,25 +151,43 @@ class Pipeline:
             tags: given to each run.
             on_step: called before each run.
 
-        Returns:
-            Whether every run succeeded; what comes after an asset with a failed run is not begun.
+        Raises:
+            StorageError: the store cannot be reached, or a file of scores is damaged.
         """
         waiting_for: set[str] = set()
+        failed: set[str] = set()
         for level in self._levels(selected):
-            steps = list(self._steps(level, only_shards))
-            if waiting_for and not self.is_partitioned(level[0]):
-                if steps:
-                    on_step(replace(steps[0], reason=f"waits for the shards {', '.join(sorted(waiting_for))}"))
-                return True
-            succeeded = True
+            steps = list(self._steps(level, only_shards, failed))
+            if not self.is_partitioned(level[0]):
+                if waiting_for:
+                    if steps:
+                        on_step(replace(steps[0], reason=f"waits for the shards {', '.join(sorted(waiting_for))}"))
+                    break
+                for step in steps:
+                    on_step(step)
+                    if not self._launch(step, tags).success:
+                        return Outcome(False, tuple(sorted(failed)))
+                continue
+            unsound = False
             for step in steps:
                 on_step(step)
-                succeeded = self._launch(step, tags) and succeeded
-            if not succeeded:
-                return False
-            if self.is_partitioned(level[0]) and only_shards is not None:
+                result = self._launch(step, tags)
+                failed |= _failed_shards(step, result)
+                unsound = unsound or _blocked_by_check(result)
+            if unsound or (failed and not self._can_do_without(failed)):
+                return Outcome(False, tuple(sorted(failed)))
+            if only_shards is not None:
                 waiting_for.update(set(self.shards_with_work(level[0])) - set(only_shards))
-        return True
+        return Outcome(True, tuple(sorted(failed)))
+
+    def _can_do_without(self, failed: set[str]) -> bool:
+        """Whether the recipe allows that the images of failed shards which have no score are left out."""
+        allowed = self.recipe.selection.allow_missing
+        if not allowed:
+            return False
+        coverage = score_coverage(self.recipe, self.storage)
+        lacking = coverage.shards.filter(pl.col("shard").is_in(failed))["lacking"].sum()
+        return bool(lacking <= allowed * coverage.awaited)
 
     def _levels(self, selected: set[dg.AssetKey]) -> Iterator[list[dg.AssetKey]]:
         """Selected assets in runs: neighbours without partitions together, each partitioned one by itself."""
@@ -165,16 +196,21 @@ class Pipeline:
             group = list(keys)
             yield from ([key] for key in group) if partitioned else [group]
 
-    def _steps(self, level: list[dg.AssetKey], only_shards: Sequence[str] | None) -> Iterator[Step]:
+    def _steps(
+        self, level: list[dg.AssetKey], only_shards: Sequence[str] | None, failed: Collection[str]
+    ) -> Iterator[Step]:
         if not self.is_partitioned(level[0]):
             yield from self._unpartitioned_step(level)
             return
-        shards = [shard for shard in self.shards_with_work(level[0]) if only_shards is None or shard in only_shards]
+        shards = [
+            shard
+            for shard in self.shards_with_work(level[0])
+            if shard not in failed and (only_shards is None or shard in only_shards)
+        ]
         if shards:
             reason = f"{len(shards)} of {self.recipe.shards} shards have work left"
-            yield Step(
-                (level[0],), reason, tuple(shards), scattered=not _are_neighbours(shards, self.recipe.shard_keys)
-            )
+            scattered = not _are_neighbours(shards, self.recipe.shard_keys)
+            yield Step((level[0],), reason, tuple(shards), scattered)
 
     def _unpartitioned_step(self, level: list[dg.AssetKey]) -> Iterator[Step]:
         reasons: dict[dg.AssetKey, str] = {}
@@ -190,7 +226,7 @@ class Pipeline:
     def _parents(self, key: dg.AssetKey) -> list[dg.AssetKey]:
         return [dep.asset_key for dep in self._specs[key].deps]
 
-    def _launch(self, step: Step, tags: Mapping[str, str]) -> bool:
+    def _launch(self, step: Step, tags: Mapping[str, str]) -> dg.ExecuteInProcessResult:
         tags = {"synthvlm/recipe": self.recipe.name, **tags}
         config: dict[str, Any] = {"loggers": {"console": {}}}
         if step.scattered:
@@ -203,7 +239,24 @@ class Pipeline:
                 tags |= {RANGE_START_TAG: step.shards[0], RANGE_END_TAG: step.shards[-1]}
         return job.execute_in_process(
             run_config=config, instance=self.instance, asset_selection=selection, tags=tags, raise_on_error=False
-        ).success
+        )
+
+
+def _failed_shards(step: Step, result: dg.ExecuteInProcessResult) -> set[str]:
+    """Shards of a failed run that it has not recorded."""
+    if result.success:
+        return set()
+    [asset] = step.assets
+    events = result.get_asset_materialization_events()
+    return set(step.shards) - {str(event.partition) for event in events if event.asset_key == asset}
+
+
+def _blocked_by_check(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether a failed run made something that its checks forbid to go on with."""
+    return not result.success and any(
+        check.blocking and not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
+        for check in result.get_asset_check_evaluations()
+    )
 
 
 def _are_neighbours(chosen: Sequence[str], every: Sequence[str]) -> bool:

@@ -84,8 +84,8 @@ def read_failed_shards(instance: dg.DagsterInstance, recipe: Recipe, graph: Base
 
 def _last_run_to_make(instance: dg.DagsterInstance, asset: dg.AssetKey, shard: str) -> str | None:
     """Id of the run that was to make the shard, and is the reason why it counts as failed."""
-    of_shard = dg.AssetRecordsFilter(asset, asset_partitions=[shard])
-    return next((record.run_id for record in instance.fetch_planned_materializations(of_shard, limit=1).records), None)
+    planned = instance.get_latest_planned_materialization_info(asset, shard)
+    return planned.run_id if planned else None
 
 
 def _last_made(instance: dg.DagsterInstance, asset: dg.AssetKey, shard: str) -> float:
