@@ -9,6 +9,7 @@ import polars as pl
 from synthvlm_dagster.images.chunks import read_columns, write_chunk
 from synthvlm_dagster.images.identity import IMAGE_ID
 from synthvlm_dagster.images.naming import generator_name
+from synthvlm_dagster.one_run import recipe_of_table
 from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster.storage import Storage
 
@@ -47,7 +48,7 @@ def plan_attempts(curated: pl.LazyFrame | pl.DataFrame, attempts: Attempts, seed
 def read_plan(recipe: Recipe, storage: Storage, shard: str | None = None) -> pl.DataFrame:
     """The planned images of one shard, or of all: the first plan, and what has been added for an adaptive recipe.
 
-    Additions for captions that are no longer planned, or beyond the recipe's `max`, are left out.
+    Additions for captions that are no longer planned, or beyond the `max` of the plan, are left out.
 
     Returns:
         The plan's columns and image_id; sorted by caption_id and attempt.
@@ -60,8 +61,14 @@ def read_plan(recipe: Recipe, storage: Storage, shard: str | None = None) -> pl.
         first = first.filter(pl.col("shard") == shard)
     rows = first.collect()
     if recipe.attempts.adaptive:
-        rows = _with_added_attempts(rows, _added_attempts(recipe, storage, shard), recipe.attempts.most)
+        attempts = recipe_of_plan(recipe, storage).attempts
+        rows = _with_added_attempts(rows, _added_attempts(recipe, storage, shard), attempts.most)
     return with_image_ids(rows).sort("caption_id", "attempt")
+
+
+def recipe_of_plan(recipe: Recipe, storage: Storage) -> Recipe:
+    """The recipe with the attempts that the plan was made for, where a run had its own; see `one_run`."""
+    return recipe_of_table(recipe, storage, PLAN_TABLE)
 
 
 def add_attempts(recipe: Recipe, storage: Storage, shard: str, attempts: pl.DataFrame) -> None:

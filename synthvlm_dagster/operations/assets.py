@@ -14,7 +14,7 @@ from synthvlm_dagster.images.chunks import set_damaged_aside
 from synthvlm_dagster.images.content_credentials import check_content_credentials
 from synthvlm_dagster.images.generators import DiffusersGenerator
 from synthvlm_dagster.images.licences import check_licence
-from synthvlm_dagster.images.plan import add_attempts, added_attempts_table
+from synthvlm_dagster.images.plan import add_attempts, added_attempts_table, recipe_of_plan
 from synthvlm_dagster.metadata import table_metadata
 from synthvlm_dagster.operations.further_attempts import (
     FURTHER_DESCRIPTIONS,
@@ -54,6 +54,7 @@ def further_attempts(
     or may have one. The images and scores are rows of `generated_images` and `image_scores` like all others, and each
     round is recorded there. The models are loaded once per run, and not at all when no caption wants an image.
     """
+    recipe = recipe_of_plan(recipe, storage)
     check_licence(recipe.generation)
     check_content_credentials(recipe.generation)
     generator = DiffusersGenerator(recipe.generation)
