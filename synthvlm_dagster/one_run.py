@@ -51,8 +51,11 @@ def with_settings(recipe: Recipe, section: str, settings: Mapping[str, Any]) -> 
     Raises:
         RecipeError: a value is impossible, or does not go with the rest of the recipe; names the field.
     """
+    old = getattr(recipe, section).model_dump()
+    merged = _merged(old, settings)
+    if merged == old:
+        return recipe
     kept = {name: getattr(recipe, name) for name in Recipe.model_fields}
-    merged = _merged(getattr(recipe, section).model_dump(), settings)
     try:
         return Recipe.model_validate(kept | {section: merged})
     except ValidationError as error:

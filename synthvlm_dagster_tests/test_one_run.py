@@ -31,13 +31,9 @@ selections = st.fixed_dictionaries(
     },
 )
 bounds = st.fixed_dictionaries({}, optional={"min": st.floats(0, 0.05), "max": st.floats(0.05, 1)})
+letters = st.none() | st.builds(lambda least: {"min": least}, st.floats(0, 1))
 curations = st.fixed_dictionaries(
-    {},
-    optional={
-        "alnum_ratio": st.none() | bounds.filter(lambda given: given.get("max", 1) >= given.get("min", 0.6)),
-        "char_rep_ratio": bounds,
-        "duplicates": st.none(),
-    },
+    {}, optional={"alnum_ratio": letters, "char_rep_ratio": bounds, "duplicates": st.none()}
 )
 
 
