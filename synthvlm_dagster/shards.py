@@ -41,7 +41,7 @@ def materialize_each_shard(
     Args:
         context: of an asset with `partitions_def=shards`, `output_required=False` and `dagster_type=dg.Nothing`.
         make_shard: makes the shard of a partition key; returns the data version of its table and metadata.
-        check_shard: evaluates the asset's partitioned check for a shard. Called in a run of many shards, where Dagster
+        check_shard: evaluates the asset's partitioned check for a shard. Called in a run of a range of shards, where Dagster
             would evaluate the check for all of them together, or, without the asset's output, not at all.
         before_shard: called before `make_shard`, where work on the shard makes its inputs anew: yields their events.
 
@@ -53,8 +53,9 @@ def materialize_each_shard(
         dagster.Failure: at the end, when a shard failed.
     """
     keys = list(context.partition_keys)
-    # Of one shard the output tells enough, but for inputs it tells what they were when the run began.
-    record_each = len(keys) > 1 or before_shard is not None
+    # Of one shard the output tells enough, but for inputs it tells what they were when the run began. A range of one
+    # shard is a range: Dagster would evaluate the check for no shard at all, and show the shard's as skipped.
+    record_each = not context.has_partition_key or before_shard is not None
     failures: dict[str, Exception] = {}
     versions: list[str] = []
     for key in keys:
