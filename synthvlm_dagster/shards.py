@@ -41,8 +41,8 @@ def materialize_each_shard(
     Args:
         context: of an asset with `partitions_def=shards`, `output_required=False` and `dagster_type=dg.Nothing`.
         make_shard: makes the shard of a partition key; returns the data version of its table and metadata.
-        check_shard: evaluates the asset's partitioned check for a shard. Called in a run of a range of shards, where Dagster
-            would evaluate the check for all of them together, or, without the asset's output, not at all.
+        check_shard: evaluates the asset's partitioned check for a shard. Called in a run of a range of shards, where
+            Dagster would evaluate the check for all of them together, or, without the asset's output, not at all.
         before_shard: called before `make_shard`, where work on the shard makes its inputs anew: yields their events.
 
     Yields:
