@@ -1,13 +1,12 @@
-"""What a person can set for one run in Dagster's launchpad; what is left out is as the recipe says.
+"""What a person can set for one run in Dagster's launchpad, which shows the recipe's values to begin with.
 
-Such settings belong to the table that the run makes (see `one_run`): it says so in its metadata, and what describes the
-table later – checks, card, report – tells what it was made with. The next `synthvlm run`, and every other run without
-them, makes the table as the recipe says.
+What is left out, or left as it was shown, is as the recipe says. Other settings belong to the table that the run makes
+(see `one_run`): it says so in its metadata, and what describes the table later – checks, card, report – tells what it
+was made with. The next `synthvlm run`, and every other run without them, makes the table as the recipe says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import dagster as dg
@@ -32,13 +31,20 @@ class ThisRun(NamedTuple):
 
 
 class _OneRun(dg.Config):
-    """Settings of one section of the recipe."""
+    """Settings of one section of the recipe; their defaults are those of the recipe that the code location loaded."""
 
     section: ClassVar[str]
 
-    def settings(self, recipe: Recipe) -> dict[str, Any]:
-        """What was set, as the recipe's section would say it."""
+    def settings(self) -> dict[str, Any]:
+        """What was set other than the default, as the recipe's section would say it."""
         raise NotImplementedError
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse what only the recipe's file can say.
+
+        Raises:
+            RecipeError: names the field.
+        """
 
     def apply(self, recipe: Recipe, log: dg.DagsterLogManager) -> ThisRun:
         """The recipe of this run; a run with settings of its own says so in its log.
@@ -46,7 +52,8 @@ class _OneRun(dg.Config):
         Raises:
             RecipeError: a setting is impossible, or does not go with the recipe; names the field.
         """
-        changed = with_settings(recipe, self.section, self.settings(recipe))
+        self.check(recipe)
+        changed = with_settings(recipe, self.section, self.settings())
         differing = changes(recipe, changed)
         if not differing:
             return ThisRun(recipe, {}, {})
@@ -58,32 +65,23 @@ class _OneRun(dg.Config):
         return ThisRun(changed, note(recipe, changed, self.section), {"set_for_this_run": table})
 
 
-def _as_recipe(section: BaseModel, name: str, nothing: Any = None) -> Any:
-    """A field with the recipe's own description of it, whose default leaves what the recipe says."""
-    described = type(section).model_fields[name].description
-    value = getattr(section, name)
-    return Field(nothing, description=f"{described} Left out: as in the recipe, {_in_words(value)}.")
-
-
-def _in_words(value: Any) -> str:
-    if value is None:
-        return "which sets none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _as_recipe(section: BaseModel, name: str) -> Any:
+    """A field with the recipe's own value and description."""
+    return Field(default=getattr(section, name), description=type(section).model_fields[name].description)
 
 
 class BoundsOfOneRun(dg.Config):
-    """Bounds of a rule; what is left out is as in the recipe."""
+    """Bounds of a rule."""
 
-    min: float | None = Field(default=None, description="Smallest value kept.")
-    max: float | None = Field(default=None, description="Largest value kept.")
+    min: float | None = Field(default=None, description="Smallest value kept; null: no bound.")
+    max: float | None = Field(default=None, description="Largest value kept; null: no bound.")
 
 
 def _rule(name: str) -> Any:
     rule = getattr(active_recipe().curation.rules, name)
-    bounds = {side: getattr(rule, side, None) for side in ("min", "max")}
-    kept = ", ".join(f"{side} {bound:g}" for side, bound in bounds.items() if bound is not None)
-    described = CurationRules.model_fields[name].description
-    return Field(BoundsOfOneRun(), description=f"{described} The recipe: {kept or ('no bound' if rule else 'off')}.")
+    bounds = BoundsOfOneRun(**{side: getattr(rule, side, None) for side in ("min", "max")})
+    off = "" if rule else " Off in the recipe."
+    return Field(default=bounds, description=f"{CurationRules.model_fields[name].description}{off}")
 
 
 class CurationOfOneRun(_OneRun):
@@ -104,31 +102,37 @@ class CurationOfOneRun(_OneRun):
     perplexity: BoundsOfOneRun = _rule("perplexity")
     image_text_matching: BoundsOfOneRun = _rule("image_text_matching")
     keep_top: float | None = Field(
-        None, description="Share kept of the captions that fit their original image best, in (0, 1]."
+        default=getattr(active_recipe().curation.rules.keep_top, "share", None),
+        description="Share kept of the captions that fit their original image best, in (0, 1].",
     )
-    rules_off: list[str] = Field([], description=f"Rules not asked: {', '.join(CurationRules.model_fields)}.")
+    rules_off: list[str] = Field(
+        default=[], description=f"Rules not asked in this run, of: {', '.join(CurationRules.model_fields)}."
+    )
 
-    def settings(self, recipe: Recipe) -> dict[str, Any]:
-        """The rules' bounds.
+    def settings(self) -> dict[str, Any]:
+        """The rules' bounds, and null for those that are off."""
+        given: dict[str, Any] = {
+            name: value.model_dump()
+            for name, field in type(self).model_fields.items()
+            if isinstance(value := getattr(self, name), BoundsOfOneRun) and value != field.default
+        }
+        if self.keep_top != type(self).model_fields["keep_top"].default:
+            given["keep_top"] = {"share": self.keep_top}
+        return {"rules": given | dict.fromkeys(self.rules_off)}
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse rules that do not exist, and to switch on one that needs a model: the recipe names models.
 
         Raises:
-            RecipeError: a rule does not exist, or needs a model that the recipe does not name.
+            RecipeError: names the field.
         """
-        given: dict[str, Any] = {
-            name: bounds
-            for name in CurationRules.model_fields
-            if isinstance(value := getattr(self, name, None), BoundsOfOneRun)
-            and (bounds := value.model_dump(exclude_none=True))
-        }
-        if self.keep_top is not None:
-            given["keep_top"] = {"share": self.keep_top}
-        for name in given:
+        for name in self.settings()["rules"]:
+            if name not in CurationRules.model_fields:
+                raise RecipeError(
+                    f"rules_off: there is no rule {name}; there are {', '.join(CurationRules.model_fields)}"
+                )
             if name in _MODEL_RULES and getattr(recipe.curation.rules, name) is None:
                 raise RecipeError(f"curation.rules.{name}: is off in the recipe; switch it on there, with its model")
-        unknown = [name for name in self.rules_off if name not in CurationRules.model_fields]
-        if unknown:
-            raise RecipeError(f"rules_off: there is no rule {', '.join(unknown)}")
-        return {"rules": given | dict.fromkeys(self.rules_off)}
 
 
 class AttemptsOfOneRun(_OneRun):
@@ -143,18 +147,22 @@ class AttemptsOfOneRun(_OneRun):
     max: int | None = _as_recipe(active_recipe().attempts, "max")
     budget: float | None = _as_recipe(active_recipe().attempts, "budget")
 
-    def settings(self, recipe: Recipe) -> dict[str, Any]:
-        """The attempts.
+    def settings(self) -> dict[str, Any]:
+        """The attempts."""
+        return self.model_dump(exclude_defaults=True)
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse that scores decide where they do not in the recipe, and the other way: the graph has an asset for it.
 
         Raises:
-            RecipeError: `until` is set, and the recipe has none: the graph has no asset that would look at scores.
+            RecipeError: names the field.
         """
-        if self.until is not None and not recipe.attempts.adaptive:
+        given = self.settings()
+        if "until" in given and (given["until"] is None) == recipe.attempts.adaptive:
             raise RecipeError(
-                "attempts.until: the recipe gives each caption a fixed number of images; write until and max into it, "
-                "and scores will decide"
+                "attempts.until: whether scores decide how many images a caption gets is up to the recipe; "
+                f"{'remove until and max there' if recipe.attempts.adaptive else 'write until and max into it'}"
             )
-        return self.model_dump(exclude_none=True)
 
 
 class SelectionOfOneRun(_OneRun):
@@ -162,17 +170,16 @@ class SelectionOfOneRun(_OneRun):
 
     section = "selection"
 
-    strategy: Literal["recipe", "paper", "zscore", "audited", "clip-only", "ssim-only", "random"] = _as_recipe(
-        active_recipe().selection, "strategy", "recipe"
+    strategy: Literal["paper", "zscore", "audited", "clip-only", "ssim-only", "random"] = _as_recipe(
+        active_recipe().selection, "strategy"
     )
-    ssim_weight: float | None = _as_recipe(active_recipe().selection, "ssim_weight")
+    ssim_weight: float = _as_recipe(active_recipe().selection, "ssim_weight")
     count: int | None = _as_recipe(active_recipe().selection, "count")
     share: float | None = _as_recipe(active_recipe().selection, "share")
-    allow_missing: float | None = _as_recipe(active_recipe().selection, "allow_missing")
+    allow_missing: float = _as_recipe(active_recipe().selection, "allow_missing")
 
-    def settings(self, recipe: Recipe) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """The selection; a count takes the place of the recipe's share, and a share that of its count."""
-        given: Mapping[str, Any] = self.model_dump(exclude_none=True)
-        size = dict.fromkeys(("count", "share")) if {"count", "share"} & given.keys() else {}
-        strategy = {"strategy": recipe.selection.strategy} if self.strategy == "recipe" else {}
-        return {**size, **given, **strategy}
+        given = self.model_dump(exclude_defaults=True)
+        sizes = {name: value for name, value in given.items() if name in ("count", "share") and value is not None}
+        return given | (dict.fromkeys(("count", "share")) | sizes if sizes else {})

@@ -113,11 +113,11 @@ def test_a_selection_for_one_run_is_told_until_the_recipe_holds_again(project: P
 
 
 def test_attempts_and_thresholds_for_one_run(project: Project) -> None:
-    planned = project.run(planned_attempts, per_caption=4, max_captions=5)
+    planned = project.run(planned_attempts, per_caption=3, max_captions=5)
     assert planned.success
-    assert project.rows(PLAN_TABLE) == 20
+    assert project.rows(PLAN_TABLE) == 15
     assert told(planned, "planned_attempts") == {
-        "attempts.per_caption": ("4", "2"),
+        "attempts.per_caption": ("3", "2"),
         "attempts.max_captions": ("5", "null"),
     }
     assert project.run(planned_attempts).success
@@ -135,8 +135,16 @@ def test_attempts_and_thresholds_for_one_run(project: Project) -> None:
     assert project.rows(CURATED) == kept
 
 
+def test_one_bound_of_a_rule_leaves_the_other(project: Project) -> None:
+    result = project.run(curate, alnum_ratio={"max": 0.99}, special_char_ratio={"min": None})
+    assert told(result, "curated_captions") == {
+        "curation.rules.alnum_ratio.max": ("0.99", "null"),
+        "curation.rules.special_char_ratio.min": ("null", "0.16534802"),
+    }
+
+
 def test_what_the_recipe_says_anyway_is_no_setting(project: Project) -> None:
-    result = project.run(selected_pairs, share=0.5, strategy="recipe")
+    result = project.run(selected_pairs, share=0.5, strategy="paper")
     assert told(result, "selected_pairs") is None
 
 
@@ -164,7 +172,7 @@ def test_an_adaptive_plan_goes_as_far_as_its_run_was_told(tmp_path: Path) -> Non
         (selected_pairs, {"ssim_weight": -1.0}, "selection.ssim_weight: Input should be greater than or equal to 0"),
         (selected_pairs, {"strategy": "audited"}, "the strategy audited needs audit"),
         (planned_attempts, {"per_caption": 0}, "attempts.per_caption: Input should be greater than or equal to 1"),
-        (planned_attempts, {"until": 0.8, "max": 3}, "RecipeError: attempts.until: the recipe gives each caption a"),
+        (planned_attempts, {"until": 0.8, "max": 3}, "RecipeError: attempts.until: whether scores decide"),
         (planned_attempts, {"budget": 2.0}, "budget: nothing without until"),
         (curate, {"alnum_ratio": {"min": 0.9, "max": 0.1}}, "curation.rules.alnum_ratio: min 0.9 is above max 0.1"),
         (curate, {"perplexity": {"max": 100}}, "curation.rules.perplexity: is off in the recipe"),
