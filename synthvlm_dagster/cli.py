@@ -132,7 +132,7 @@ def open_pipeline() -> Iterator[Pipeline]:
 
     lay_out_dagster_home(set_dagster_home())
     with dg.DagsterInstance.get() as instance:
-        yield Pipeline(defs, instance, active_recipe(), Storage(active_recipe().storage))
+        yield Pipeline(defs.get_repository_def(), instance, active_recipe(), Storage(active_recipe().storage))
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA
 from synthvlm_dagster.launchpad import AttemptsOfOneRun
 from synthvlm_dagster.metadata import table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
-from synthvlm_dagster.shards import materialize_each_shard, shards
+from synthvlm_dagster.shards import ShardWork, materialize_each_shard, shards
 from synthvlm_dagster.storage import Storage
 
 _PICTURES_ON_A_CONTACT_SHEET = 16
@@ -82,14 +82,21 @@ def generated_images(
     One row is one image of the shard. The model is loaded once per run, and not at all when nothing is missing. Images
     that could not be made with any seed that the recipe allows are in `failed_images`, with the reason.
     """
+    yield from materialize_each_shard(context, image_work(recipe, storage, context.log))
+
+
+def image_work(recipe: Recipe, storage: Storage, log: dg.DagsterLogManager) -> ShardWork:
+    """How shards of `generated_images` are made and checked, with one model for all of them.
+
+    Raises:
+        RecipeError: the model's licence has to be accepted first, or its images cannot be signed.
+    """
     check_licence(recipe.generation)
     check_content_credentials(recipe.generation)
     generator = DiffusersGenerator(recipe.generation)
     batches = Batches(recipe.generation)
-
-    yield from materialize_each_shard(
-        context,
-        lambda shard: make_images(recipe, storage, shard, generator, batches, context.log),
+    return ShardWork(
+        lambda shard: make_images(recipe, storage, shard, generator, batches, log),
         lambda shard: evaluate_images(recipe, storage, shard),
     )
 

@@ -16,7 +16,7 @@ from synthvlm_dagster.scores.histogram import text_histogram
 from synthvlm_dagster.scores.judges import Judge, recipe_judges
 from synthvlm_dagster.scores.naming import judge_table, scorer_name, scores_table, scoring_version
 from synthvlm_dagster.scores.shard import SCORES_COLUMNS, read_scores, score_shard, scores_schema
-from synthvlm_dagster.shards import materialize_each_shard, shards
+from synthvlm_dagster.shards import ShardWork, materialize_each_shard, shards
 from synthvlm_dagster.storage import Storage
 
 
@@ -42,11 +42,15 @@ def image_scores(
     One row is one image of the shard; held-out judges of the recipe have a column each. The models are loaded once per
     run, and not at all when nothing is missing.
     """
+    yield from materialize_each_shard(context, score_work(recipe, storage, context.log))
+
+
+def score_work(recipe: Recipe, storage: Storage, log: dg.DagsterLogManager) -> ShardWork:
+    """How shards of `image_scores` are measured and checked, with the same models for all of them."""
     scorer = ClipScorer(recipe.scoring.clip, recipe.scoring.device)
     judges = recipe_judges(recipe.scoring)
-    yield from materialize_each_shard(
-        context,
-        lambda shard: score_images(recipe, storage, shard, scorer, judges, context.log),
+    return ShardWork(
+        lambda shard: score_images(recipe, storage, shard, scorer, judges, log),
         lambda shard: evaluate_scores(recipe, storage, shard),
     )
 

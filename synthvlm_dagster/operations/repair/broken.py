@@ -1,0 +1,46 @@
+"""Which shards failed, and which were begun and left unfinished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import dagster as dg
+import polars as pl
+
+from synthvlm_dagster.images.present import shard_progress
+from synthvlm_dagster.operations.run import SHARD_WORK
+from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.shards import shards
+from synthvlm_dagster.storage import Storage
+
+FAILED = "FAILED"
+IN_PROGRESS = "IN_PROGRESS"
+
+
+def shard_states(instance: dg.DagsterInstance, asset: dg.AssetKey, recipe: Recipe) -> Mapping[str, str]:
+    """What the Dagster UI says of each shard of an asset that it knows: MATERIALIZED, IN_PROGRESS or FAILED.
+
+    A shard is FAILED when the last run that was to make it failed without recording it.
+    """
+    states = instance.get_status_by_partition(asset, recipe.shard_keys, shards) or {}
+    return {shard: state.value for shard, state in states.items() if state is not None}
+
+
+def failed_shards(instance: dg.DagsterInstance, asset: dg.AssetKey, recipe: Recipe) -> set[str]:
+    """Shards of an asset that the Dagster UI shows as failed."""
+    return {shard for shard, state in shard_states(instance, asset, recipe).items() if state == FAILED}
+
+
+def unfinished_shards(instance: dg.DagsterInstance, asset: dg.AssetKey, recipe: Recipe, storage: Storage) -> set[str]:
+    """Shards of an asset that were begun and have work left: recorded in Dagster, or with some images in the store.
+
+    Shards that were never begun are not among them: a backfill makes those.
+
+    Raises:
+        StorageError: nothing has been planned yet, or the store cannot be reached.
+    """
+    begun = instance.get_materialized_partitions(asset)
+    if asset.to_user_string() == "generated_images":
+        made = shard_progress(recipe, storage).filter(pl.col("present") > 0)["shard"]
+        begun = begun | set(made)
+    return begun & set(SHARD_WORK[asset.to_user_string()](instance, recipe, storage)) if begun else set()
