@@ -76,8 +76,9 @@ def materialize_each_shard(context: dg.AssetExecutionContext, work: ShardWork) -
         dagster.Failure: at the end, when a shard failed.
     """
     keys = list(context.partition_keys)
-    # Of one shard the output tells enough, but for inputs it tells what they were when the run began.
-    record_each = len(keys) > 1 or work.before is not None
+    # Of one shard the output tells enough, but for inputs it tells what they were when the run began. A range of one
+    # shard is a range: Dagster would evaluate the check for no shard at all, and show the shard's as skipped.
+    record_each = not context.has_partition_key or work.before is not None
     outcome = yield from make_shards(context, context.assets_def, keys, work, record=record_each)
     if outcome.failed:
         raise shards_failure(outcome.failed, len(keys))

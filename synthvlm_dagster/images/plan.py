@@ -10,6 +10,7 @@ import polars as pl
 from synthvlm_dagster.images.chunks import read_columns, write_chunk
 from synthvlm_dagster.images.identity import IMAGE_ID
 from synthvlm_dagster.images.naming import generator_name
+from synthvlm_dagster.one_run import recipe_of_table
 from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster.storage import Storage
 
@@ -51,7 +52,8 @@ def plan_attempts(curated: pl.LazyFrame | pl.DataFrame, attempts: Attempts, seed
 def read_plan(recipe: Recipe, storage: Storage, shard: str | None = None) -> pl.DataFrame:
     """The planned images of one shard, or of all: the first plan, and what has been added to it.
 
-    Additions for captions that are no longer planned are left out, and those of an adaptive recipe beyond its `max`.
+    Additions for captions that are no longer planned are left out, and those of an adaptive recipe beyond the plan's
+    `max`.
 
     Returns:
         The plan's columns and image_id; sorted by caption_id and attempt.
@@ -65,9 +67,14 @@ def read_plan(recipe: Recipe, storage: Storage, shard: str | None = None) -> pl.
     rows = first.collect()
     added = [added_attempts(recipe, storage, shard, NIGHTS_ATTEMPTS)]
     if recipe.attempts.adaptive:
-        limit = recipe.attempts.most - 1
+        limit = recipe_of_plan(recipe, storage).attempts.most - 1
         added.append(added_attempts(recipe, storage, shard).with_columns(pl.col("attempt").clip(upper_bound=limit)))
     return with_image_ids(_with_added_attempts(rows, pl.concat(added))).sort("caption_id", "attempt")
+
+
+def recipe_of_plan(recipe: Recipe, storage: Storage) -> Recipe:
+    """The recipe with the attempts that the plan was made for, where a run had its own; see `one_run`."""
+    return recipe_of_table(recipe, storage, PLAN_TABLE)
 
 
 def add_attempts(

@@ -10,7 +10,7 @@ from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.assets import generated_images, image_work
 from synthvlm_dagster.images.checks import evaluate_images
 from synthvlm_dagster.images.chunks import set_damaged_aside
-from synthvlm_dagster.images.plan import add_attempts, added_attempts_table
+from synthvlm_dagster.images.plan import add_attempts, added_attempts_table, recipe_of_plan
 from synthvlm_dagster.metadata import table_metadata
 from synthvlm_dagster.operations.further_attempts import (
     FURTHER_DESCRIPTIONS,
@@ -64,6 +64,7 @@ def further_work(context: RunContext, recipe: Recipe, storage: Storage) -> Shard
     Raises:
         RecipeError: the model's licence has to be accepted first, or its images cannot be signed.
     """
+    recipe = recipe_of_plan(recipe, storage)
     images_of_run = image_work(recipe, storage, context.log)
     scores_of_run = score_work(recipe, storage, context.log)
 
