@@ -194,7 +194,7 @@ if active_recipe().comparisons:
     group_name="dataset",
     kinds={"markdown"},
     owners=["team:data"],
-    code_version=f"1-{fingerprint(active_recipe())}",
+    code_version=f"1-{fingerprint(active_recipe().what_is_built)}",
 )
 def dataset_card(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> dg.MaterializeResult:
     """What the dataset is, how it was made and from what, its licences and limits, as a page of Markdown."""
@@ -247,7 +247,7 @@ def huggingface_dataset(
     group_name="dataset",
     kinds={"html"},
     owners=["team:data"],
-    code_version=f"2-{fingerprint(active_recipe())}",
+    code_version=f"2-{fingerprint(active_recipe().what_is_built)}",
 )
 def quality_report(
     context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]

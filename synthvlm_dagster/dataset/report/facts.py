@@ -17,6 +17,7 @@ from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.report.charts import Distribution, Point, round_step
 from synthvlm_dagster.dataset.selection import weighted_score
 from synthvlm_dagster.dataset.set_aside import set_aside_counts, set_aside_reasons
+from synthvlm_dagster.images.plan import NIGHTS_ATTEMPTS, added_attempts, read_plan
 from synthvlm_dagster.images.present import shard_progress
 from synthvlm_dagster.one_run import changes
 from synthvlm_dagster.recipe import Recipe
@@ -233,7 +234,7 @@ def _image_steps(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> tupl
     measured, captions = scored.select(pl.len(), pl.col("caption_id").n_unique().alias("captions")).collect().row(0)
     chosen = _count(storage.scan(SELECTED))
     steps = (
-        ("Images planned", planned, recipe.attempts.in_words),
+        ("Images planned", planned, recipe.attempts.in_words + _added_at_night(recipe, storage)),
         ("Images generated", generated, _ungenerated(failed, missing)),
         ("Images scored", measured, _lacking(generated - measured, "without a score") + _saved(recipe, scored)),
         (
@@ -244,6 +245,13 @@ def _image_steps(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> tupl
     )
     largest = max(count for _, count, _ in steps)
     return tuple(Step(name, count, count / max(largest, 1), note) for name, count, note in steps)
+
+
+def _added_at_night(recipe: Recipe, storage: Storage) -> str:
+    """How many of the planned images were added at night; empty when none were."""
+    added = added_attempts(recipe, storage, None, NIGHTS_ATTEMPTS)
+    count = read_plan(recipe, storage).join(added, on=["caption_id", "attempt"], how="semi").height
+    return f", and {count:,} more at night" if count else ""
 
 
 def _saved(recipe: Recipe, scored: pl.LazyFrame) -> str:
