@@ -25,7 +25,11 @@ BAR = 1.35
 MAX_IMAGES = 14
 CAPTIONS = 12
 DEFINITIONS = "synthvlm_dagster.definitions"
-SETTINGS = f"operations:\n  regeneration: {{bar: {BAR}, max_attempts: 4, max_images: {MAX_IMAGES}}}\n"
+SETTINGS = f"""\
+exports: {{webdataset: null, huggingface: null}}
+operations:
+  regeneration: {{bar: {BAR}, max_attempts: 4, max_images: {MAX_IMAGES}}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +160,7 @@ def test_dagster_knows_the_night_and_everything_behind_it(project):
             assert scores.tags[INPUT_VERSION_TAG + "generated_images"] == images.tags[DATA_VERSION_TAG]
         assert rows == CAPTIONS + MAX_IMAGES
         selection = latest(instance, "selected_pairs").tags[DATA_VERSION_TAG]
-        for name in ("llava_dataset", "webdataset", "huggingface_dataset", "quality_report"):
+        for name in ("llava_dataset", "dataset_card", "quality_report"):
             assert latest(instance, name).tags[INPUT_VERSION_TAG + "selected_pairs"] == selection
         [observation] = instance.fetch_observations(dg.AssetKey("selected_pairs"), limit=9).records
         metadata = observation.asset_observation.metadata
@@ -185,19 +189,15 @@ def test_another_number_of_attempts_loses_no_image_of_the_night(project):
 def test_scattered_stale_shards_are_made_again_in_one_run(project):
     storage = project.storage
     shards = project.recipe.shard_keys[::2]
-    lost = [path for path in [*storage.files("images"), *storage.files("scores")] if path.split("/")[-2] in shards]
-    for path in lost:
-        storage.delete(path)
+    for path in storage.files("images"):
+        if path.split("/")[-2] in shards:
+            storage.delete(path)
     outcome = project.synthvlm("run")
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     assert len(project.image_ids()) == CAPTIONS + MAX_IMAGES
     with dg.DagsterInstance.from_config(str(project.home)) as instance:
-        runs = instance.get_runs(dg.RunsFilter(job_name="repair_shards"))
-        config = {"shards": shards, "assets": ["generated_images"]}
-        assert [run.run_config["ops"]["repair"]["config"] for run in reversed(runs)] == [
-            config,
-            config | {"assets": ["image_scores"]},
-        ]
+        [run] = instance.get_runs(dg.RunsFilter(job_name="repair_shards"))
+        assert run.run_config["ops"]["repair"]["config"] == {"shards": shards, "assets": ["generated_images"]}
         for shard in shards:
-            wanted = dg.AssetRecordsFilter(dg.AssetKey("image_scores"), asset_partitions=[shard])
-            assert instance.fetch_materializations(wanted, limit=1).records[0].run_id == runs[0].run_id
+            wanted = dg.AssetRecordsFilter(dg.AssetKey("generated_images"), asset_partitions=[shard])
+            assert instance.fetch_materializations(wanted, limit=1).records[0].run_id == run.run_id

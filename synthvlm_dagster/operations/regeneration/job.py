@@ -79,8 +79,7 @@ def try_weak_captions_again(
     that was killed goes on with what is left of its budget. Nothing follows in this run when there is nothing to try.
     """
     limits = Limits(**config.model_dump())
-    for shard in recipe.shard_keys:
-        set_damaged_aside(storage, added_attempts_table(recipe, shard, NIGHTS_ATTEMPTS), context.log.warning)
+    set_damaged_aside(storage, added_attempts_table(recipe, None, NIGHTS_ATTEMPTS), context.log.warning)
     work = _NightWork(context, recipe, storage, limits)
     yield from work.finish_what_was_begun()
     # Before any GPU time: without all scores there would be no new selection.
@@ -116,7 +115,7 @@ def tell_what_the_night_brought(
     context.log.info(f"{report.title}\n{report.text}")
     storage.write_bytes(f"{NIGHTS}/{night.name}.md", report.markdown.encode())
     yield dg.AssetObservation(selected_pairs.key, description=report.title, metadata=metadata)
-    notify(f"{recipe.name}: {report.title}", report.text)
+    notify(f"{recipe.name}: {report.title}", report.text, dict(report.lines))
     save_night(storage, night.model_copy(update={"reported": True}))
     yield dg.Output(None, metadata=metadata)
 
@@ -155,8 +154,11 @@ class _NightWork:
         ]
         self._seconds_per_image = _recorded_seconds_per_image(context.instance, recipe)
         self.night = open_night(recipe, storage)
+        self._added = self._unmade = 0
         if self.night:
             self.night = self.night.model_copy(update={"limits": limits})
+            self._added = self._attempts_of(self.night).height
+            self._unmade = self._count_unmade(self.night)
 
     def finish_what_was_begun(self) -> Iterator[Event]:
         """Make and measure what an earlier run of the night, killed since, has planned and not finished."""
@@ -170,6 +172,7 @@ class _NightWork:
         self._announce_dataset()
         for shard in waits:
             yield from self._make(shard)
+        self._unmade = self._count_unmade(self.night)
 
     def spend(self) -> Iterator[Event]:
         """Add attempts, and make and measure them, until nothing is left to try or to spend."""
@@ -193,6 +196,7 @@ class _NightWork:
                         return
                     shard = now["shard"][0]
                     add_to_night(self._recipe, self._storage, self.night, shard, now)
+                    self._added += now.height
                     yield from self._make(shard)
 
     def _make(self, shard: str) -> Generator[Event, None, None]:
@@ -221,27 +225,24 @@ class _NightWork:
 
     def _affordable(self) -> int:
         """How many images the night may add now."""
+        night = self.night or new_night(self._recipe, self._storage, self._limits)
+        rate = night.seconds_per_image or self._seconds_per_image
         chunk = self._recipe.generation.images_per_chunk
-        if self.night is None:
-            night, added, made = new_night(self._recipe, self._storage, self._limits), 0, 0
-        else:
-            night = self.night
-            images = self._tried().filter(self._is_of(night))
-            added, made = images.height, images.filter(~waiting()).height
-        return night.affordable(added, made, night.seconds_per_image or self._seconds_per_image, chunk)
+        return night.affordable(self._added, self._added - self._unmade, rate, chunk)
 
     def _account_for_lost_time(self, night: Night) -> None:
         """Put what a killed run has made and not recorded to the night's account, at the usual time for an image."""
         present = planned_images(self._recipe, self._storage).present
-        lost = present.filter(self._is_of(night)).height - night.images_timed
+        lost = present.join(self._attempts_of(night), on="image_id", how="semi").height - night.images_timed
         if lost > 0:
             rate = night.seconds_per_image or self._seconds_per_image or 0.0
             self.night = night.worked(lost, lost * rate, 0.0, on_gpu=night.on_gpu)
 
-    def _is_of(self, night: Night) -> pl.Expr:
-        """Whether a row with image_id is an image of the night."""
-        names = attempts_of_nights(self._recipe, self._storage).filter(pl.col("night") == night.name)["image_id"]
-        return pl.col("image_id").is_in(names.implode())
+    def _count_unmade(self, night: Night) -> int:
+        return self._tried().filter(waiting()).join(self._attempts_of(night), on="image_id", how="semi").height
+
+    def _attempts_of(self, night: Night) -> pl.DataFrame:
+        return attempts_of_nights(self._recipe, self._storage).filter(pl.col("night") == night.name)
 
     def _tried(self) -> pl.DataFrame:
         return tried_images(self._recipe, self._storage, ssim_weight=bar_weight(self._recipe))

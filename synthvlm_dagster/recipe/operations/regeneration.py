@@ -14,8 +14,9 @@ class Regeneration(Clock):
     bar: float | None = Field(
         None,
         gt=0,
-        description="Captions whose best image has a weighted score, CLIPScore + selection.ssim_weight · SSIM, below "
-        "this get another image. Null: attempts.until; a recipe without either has no such schedule.",
+        description="Captions whose best image has a weighted score, CLIPScore + ssim_weight · SSIM, below this get "
+        "another image; with the ssim_weight of attempts where they have `until`, else of selection. Null: "
+        "attempts.until; a recipe without either has no such schedule.",
     )
     max_attempts: int = Field(
         8, ge=2, le=99, description="The most images that a caption can get, those of `attempts` counted."
