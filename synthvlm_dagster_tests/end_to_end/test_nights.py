@@ -175,6 +175,7 @@ def test_nothing_is_left_to_do_the_next_morning(project):
     outcome = project.synthvlm("run")
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     assert file_times(project) == times
+    assert f"1 for each caption, and {MAX_IMAGES} more at night" in outcome.stdout
 
 
 def test_another_number_of_attempts_loses_no_image_of_the_night(project):
