@@ -26,7 +26,8 @@ WATCHED_TABLE = "captions/watched"
 """The files of the last launch, to tell a person what has changed since; the cursor holds their fingerprint alone."""
 
 _SCHEMA = pl.Schema({"file": pl.String(), "mark": pl.String()})
-_NOT_STARTED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
+# Not NOT_STARTED: so stands a run whose launch broke off when the daemon was killed. Asked for again, it is launched.
+_WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING]
 _FAILED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 _RUN_KEY_TAG = "dagster/run_key"
 _caller = Caller()
@@ -77,7 +78,7 @@ def _launch(
     files: dict[str, str],
     changes: Changes,
 ) -> dg.SensorResult:
-    waiting = context.instance.get_runs(dg.RunsFilter(job_name=REFRESH_JOB, statuses=_NOT_STARTED), limit=1)
+    waiting = context.instance.get_runs(dg.RunsFilter(job_name=REFRESH_JOB, statuses=_WAITING), limit=1)
     if waiting:
         return _skip(watch, f"{changes.in_words()}. Run {waiting[0].run_id} has to be started first")
     settings = recipe.operations.new_captions
