@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +15,80 @@ from synthvlm_dagster.operations.run import Pipeline, Step
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.storage import Storage
 
+_COLOURS = ("red", "blue", "green", "yellow", "white", "black")
+_THINGS = ("house", "horse", "bicycle", "tower", "table", "lamp", "tree", "bench")
 
-def small_recipe(tiny_recipe: Callable[..., Recipe], tiny_clip_folder: Path, captions: str, **changed: Any) -> Recipe:
-    """A recipe that makes one 32 × 32 image of each caption, and chooses half of them."""
+
+@dataclass(frozen=True)
+class SmallProject:
+    """A recipe whose captions are the text files of a folder, and an instance on the disk."""
+
+    recipe: Recipe
+    instance: dg.DagsterInstance
+    incoming: Path
+
+    @property
+    def storage(self) -> Storage:
+        return Storage(self.recipe.storage)
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        return {"recipe": self.recipe, "storage": self.storage}
+
+    def repository(self) -> dg.RepositoryDefinition:
+        """The project's code location, on this recipe and store."""
+        return dg.Definitions(
+            assets=defs.assets,
+            asset_checks=defs.asset_checks,
+            jobs=defs.jobs,
+            resources=self.resources,
+            executor=defs.executor,
+            loggers=defs.loggers,
+        ).get_repository_def()
+
+    def run_job(self, name: str, run_config: dict[str, Any] | None = None) -> dg.ExecuteInProcessResult:
+        """Run a job as a run worker does: its ops see the code location that it comes from."""
+        job = _JobOfRepository(self.repository(), name)
+        return core_execute_in_process(
+            run_config or {}, job, self.instance, output_capturing_enabled=False, raise_on_error=False
+        )
+
+    def work_left(self) -> list[Step]:
+        """The runs that `synthvlm run` would launch, by what stands now."""
+        pipeline = Pipeline(self.repository(), self.instance, self.recipe, self.storage)
+        return [step for level in pipeline._levels(set(pipeline.asset_keys())) for step in pipeline._steps(level, None)]
+
+
+def small_recipe(folder: Path, tiny_sdxl_folder: Path, tiny_clip_folder: Path, **changed: Any) -> Recipe:
+    """A recipe that makes one 32 × 32 image of each caption in `incoming/*.txt`, and chooses half of them."""
     clip = {"model": str(tiny_clip_folder), "pretrained": None}
     settings: dict[str, Any] = {
-        "generation": {"image_format": "png", "num_inference_steps": 1},
-        "sources": [{"name": "mine", "path": captions, "format": "txt"}],
-        "curation": {"rules": {"special_char_ratio": None}},
-        "scoring": {"clip": clip, "ssim": {"reduced_size": 10}, "device": "cpu"},
+        "name": "tiny",
+        "storage": str(folder / "store"),
+        "sources": [{"name": "mine", "path": str(folder / "incoming" / "*.txt"), "format": "txt"}],
         # Those that the code location in this process has.
         "shards": active_recipe().shards,
+        "curation": {"rules": {"special_char_ratio": None}},
+        "generation": {
+            "model": str(tiny_sdxl_folder),
+            "num_inference_steps": 1,
+            "width": 32,
+            "height": 32,
+            "dtype": "float32",
+            "device": "cpu",
+            "batch_size": 2,
+            "image_format": "png",
+        },
+        "scoring": {"clip": clip, "ssim": {"reduced_size": 10}, "device": "cpu"},
+        "selection": {"share": 0.5},
+        "operations": {"new_captions": {"settle_seconds": 0}},
     }
-    return tiny_recipe(**settings | changed)
+    return Recipe.model_validate(settings | changed)
 
 
-def small_repository(recipe: Recipe) -> dg.RepositoryDefinition:
-    """The project's code location, on another recipe and store."""
-    resources = {"recipe": recipe, "storage": Storage(recipe.storage)}
-    return dg.Definitions(
-        assets=defs.assets,
-        asset_checks=defs.asset_checks,
-        jobs=defs.jobs,
-        resources=resources,
-        executor=defs.executor,
-        loggers=defs.loggers,
-    ).get_repository_def()
-
-
-def run_job(
-    recipe: Recipe, instance: dg.DagsterInstance, name: str, run_config: dict[str, Any] | None = None
-) -> dg.ExecuteInProcessResult:
-    """Run a job as a run worker does: its ops see the code location that it comes from."""
-    job = _JobOfRepository(small_repository(recipe), name)
-    return core_execute_in_process(
-        run_config or {}, job, instance, output_capturing_enabled=False, raise_on_error=False
-    )
+def caption(number: int) -> str:
+    """A caption like no other that the rules keep."""
+    return f"A {_COLOURS[number % len(_COLOURS)]} {_THINGS[number // len(_COLOURS)]} stands alone on a wide lawn."
 
 
 class _JobOfRepository(InMemoryJob):
@@ -60,18 +98,3 @@ class _JobOfRepository(InMemoryJob):
 
     def get_repository_definition(self) -> dg.RepositoryDefinition:
         return self._repository
-
-
-def work_left(recipe: Recipe, instance: dg.DagsterInstance) -> list[Step]:
-    """The runs that `synthvlm run` would launch first."""
-    pipeline = Pipeline(small_repository(recipe), instance, recipe, Storage(recipe.storage))
-    return [step for level in pipeline._levels(set(pipeline.asset_keys())) for step in pipeline._steps(level, None)]
-
-
-def caption(number: int) -> str:
-    """A caption like no other that the rules keep."""
-    return f"A {_COLOURS[number % len(_COLOURS)]} {_THINGS[number // len(_COLOURS)]} stands alone on a wide lawn."
-
-
-_COLOURS = ("red", "blue", "green", "yellow", "white", "black")
-_THINGS = ("house", "horse", "bicycle", "tower", "table", "lamp", "tree", "bench")
