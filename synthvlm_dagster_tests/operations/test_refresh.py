@@ -1,6 +1,7 @@
 """A file arrives: the sensor's request, the run, the shards with new captions, the dataset; and a run that fails."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +13,7 @@ from synthvlm_dagster.operations.notifications import failed_runs as failed_runs
 from synthvlm_dagster.operations.notifications.failed_runs import UI_VARIABLE, failed_runs
 from synthvlm_dagster.operations.notifications.webhook import WEBHOOK_VARIABLE
 from synthvlm_dagster.operations.refresh import LAUNCHED_BY_TAG, REFRESH_JOB, refresh_dataset
+from synthvlm_dagster_tests.end_to_end.project import make_project
 from synthvlm_dagster_tests.operations.small_pipeline import SmallProject, caption
 
 
@@ -110,3 +112,14 @@ def shards_made(project: SmallProject, run_id: str, asset: str) -> list[str]:
     records = project.instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
     events = [record.event_log_entry.dagster_event for record in records]
     return [event.partition for event in events if event.asset_key == dg.AssetKey(asset)]
+
+
+def test_a_refresh_in_a_process_of_its_own_finds_its_code_location(tmp_path):
+    project = make_project(tmp_path / "project", captions=1)
+    (project.folder / "captions.csv").unlink()
+    command = ("job", "execute", "-m", "synthvlm_dagster.definitions", "-j", REFRESH_JOB)
+    process = project.start("dagster", *command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "raw_captions: CaptionSourceError: source mine: " in output
+    assert "no such file" in output
