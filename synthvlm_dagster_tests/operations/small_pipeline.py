@@ -11,7 +11,7 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.execute_in_process import core_execute_in_process
 
 from synthvlm_dagster.definitions import defs
-from synthvlm_dagster.operations.run import Pipeline, Step
+from synthvlm_dagster.operations.run import Pipeline
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.storage import Storage
 
@@ -53,10 +53,14 @@ class SmallProject:
             run_config or {}, job, self.instance, output_capturing_enabled=False, raise_on_error=False
         )
 
-    def work_left(self) -> list[Step]:
-        """The runs that `synthvlm run` would launch, by what stands now."""
+    def work_left(self) -> dict[str, str | list[str]]:
+        """What `synthvlm run` would make: asset → the reason, or the shards."""
         pipeline = Pipeline(self.repository(), self.instance, self.recipe, self.storage)
-        return [step for level in pipeline._levels(set(pipeline.asset_keys())) for step in pipeline._steps(level, None)]
+        work: dict[str, Any] = {}
+        for key in pipeline.asset_keys():
+            find = pipeline.shards_with_work if pipeline.is_partitioned(key) else pipeline.outdated
+            work[key.to_user_string()] = find(key)
+        return {name: left for name, left in work.items() if left}
 
 
 def small_recipe(folder: Path, tiny_sdxl_folder: Path, tiny_clip_folder: Path, **changed: Any) -> Recipe:

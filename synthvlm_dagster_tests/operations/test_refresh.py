@@ -19,7 +19,7 @@ from synthvlm_dagster_tests.operations.small_pipeline import SmallProject, capti
 
 def test_a_file_that_arrives_comes_into_the_dataset_and_costs_only_its_shards(small_project):
     project, storage = small_project, small_project.storage
-    assert project.work_left() == []
+    assert project.work_left() == {}
     cursor = look(project, None, looks=2).cursor
     old = set(read_plan(project.recipe, storage)["image_id"])
     kept = {path: Path(storage.url(path)).stat().st_mtime_ns for path in storage.files("images")}
@@ -29,7 +29,7 @@ def test_a_file_that_arrives_comes_into_the_dataset_and_costs_only_its_shards(sm
     [request] = look(project, cursor, looks=2).run_requests
     result = project.run_job(REFRESH_JOB, request.run_config)
     assert result.success
-    assert project.work_left() == []
+    assert project.work_left() == {}
     arrived = read_plan(project.recipe, storage).filter(~pl.col("image_id").is_in(old))
     assert arrived.height == 2
     launched = project.instance.get_runs(dg.RunsFilter(tags={LAUNCHED_BY_TAG: result.run_id}))

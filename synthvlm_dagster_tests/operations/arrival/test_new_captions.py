@@ -222,6 +222,18 @@ def test_a_store_that_does_not_answer_is_left_to_itself(make_looks, folder, monk
     assert "Waiting until they stay" in looks.look()
 
 
+def test_a_store_that_cannot_be_reached_launches_nothing_and_loses_nothing(make_looks, folder, monkeypatch):
+    looks = make_looks(f"{folder}/*.txt")
+    looks.look()
+    for method in ("has_table", "write_table"):
+        with monkeypatch.context() as broken:
+            broken.setattr(Storage, method, lambda *_: (_ for _ in ()).throw(TimeoutError("s3://k:s3cr3t@bucket")))
+            assert looks.look(SETTLE) == "nothing is launched: TimeoutError: s3://***@bucket"
+    assert looks.launched == {}
+    assert "first.txt" in looks.look(5)
+    assert len(looks.launched) == 1
+
+
 def test_a_cursor_of_something_else_is_an_empty_one(make_looks, folder):
     looks = make_looks(f"{folder}/*.txt")
     looks.cursor = "yesterday"

@@ -176,11 +176,11 @@ def test_a_store_is_sound_wherever_the_deleting_ends(small_project, data):
     killed = Killed(storage, data.draw(st.integers(0, planted - 1)))
     with pytest.raises(KeyboardInterrupt):
         [*delete_garbage(killed, garbage)]
-    assert small_project.work_left() == []
+    assert small_project.work_left() == {}
     [*delete_garbage(storage, garbage_of(storage, recipe))]
     assert [(file.path, file.size) for file in storage.every_file()] == before
     assert not Path(storage.url(f"images/{OLD}")).exists()
-    assert small_project.work_left() == []
+    assert small_project.work_left() == {}
     pairs = storage.scan(SELECTED).collect()
     lineage = pl.concat(with_images(recipe, storage, pairs))
     assert set(lineage["image_id"]) == set(pairs["image_id"])
