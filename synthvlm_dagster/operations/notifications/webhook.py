@@ -81,8 +81,9 @@ def _post(url: str, message: Mapping[str, object]) -> None:
 
 def _harmless(text: str) -> str:
     """The text without credentials, and without the marks that alert a whole channel."""
-    cut = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
-    return _EVERYONE.sub("\u200b", masked(cut))
+    # Half a credential would not be known as one: masked first, then cut.
+    text = masked(text)
+    return _EVERYONE.sub("\u200b", text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…")
 
 
 def _warn(title: str, problem: str) -> None:
