@@ -11,6 +11,8 @@ from synthvlm_dagster.dataset import checks as dataset_checks
 from synthvlm_dagster.images import assets as image_assets
 from synthvlm_dagster.images import checks as image_checks
 from synthvlm_dagster.operations import assets as operation_assets
+from synthvlm_dagster.operations.runs.executor import watched_in_process_executor
+from synthvlm_dagster.operations.runs.sensors import dead_runs
 from synthvlm_dagster.operations.terminal_log import terminal_log
 from synthvlm_dagster.recipe import active_recipe
 from synthvlm_dagster.scores import assets as score_assets
@@ -41,9 +43,10 @@ defs = dg.Definitions(
     ],
     jobs=[],
     schedules=[],
-    sensors=[],
+    sensors=[
+        dead_runs,
+    ],
     resources={"recipe": active_recipe(), "storage": Storage(active_recipe().storage)},
-    # One process per run: a step in a child process would outlive its killed run and keep the GPU busy.
-    executor=dg.in_process_executor,
+    executor=watched_in_process_executor,
     loggers={"console": terminal_log},
 )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from itertools import groupby
+from uuid import uuid4
 
 import dagster as dg
 
 from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.operations.outdated import shards_to_extend, shards_to_generate, shards_to_score, why_outdated
+from synthvlm_dagster.operations.runs.tags import worker_tag
+from synthvlm_dagster.operations.runs.watch import watched
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
 
@@ -106,7 +109,6 @@ class Pipeline:
         self,
         selected: set[dg.AssetKey],
         only_shards: Sequence[str] | None,
-        tags: Mapping[str, str],
         on_step: Callable[[Step], None],
     ) -> bool:
         """Launch a run for each step that has work left, one after the other, in the order of the pipeline.
@@ -116,7 +118,6 @@ class Pipeline:
         Args:
             selected: the assets to look at; the others are left as they are.
             only_shards: partition keys to work on; None for all.
-            tags: given to each run.
             on_step: called before each run.
 
         Returns:
@@ -132,7 +133,7 @@ class Pipeline:
             succeeded = True
             for step in steps:
                 on_step(step)
-                succeeded = self._launch(step, tags) and succeeded
+                succeeded = self._launch(step) and succeeded
             if not succeeded:
                 return False
             if self.is_partitioned(level[0]) and only_shards is not None:
@@ -168,16 +169,19 @@ class Pipeline:
     def _parents(self, key: dg.AssetKey) -> list[dg.AssetKey]:
         return [dep.asset_key for dep in self._specs[key].deps]
 
-    def _launch(self, step: Step, tags: Mapping[str, str]) -> bool:
+    def _launch(self, step: Step) -> bool:
         shards = {RANGE_START_TAG: step.shards[0], RANGE_END_TAG: step.shards[-1]} if step.shards else {}
         job = self._definitions.resolve_job_def(ASSET_JOB)
-        return job.execute_in_process(
-            run_config={"loggers": {"console": {}}},
-            instance=self.instance,
-            asset_selection=list(step.assets),
-            tags={"synthvlm/recipe": self.recipe.name, **tags, **shards},
-            raise_on_error=False,
-        ).success
+        run_id = str(uuid4())
+        with watched(self.instance, run_id):
+            return job.execute_in_process(
+                run_id=run_id,
+                run_config={"loggers": {"console": {}}},
+                instance=self.instance,
+                asset_selection=list(step.assets),
+                tags={"synthvlm/recipe": self.recipe.name, **worker_tag(run_id), **shards},
+                raise_on_error=False,
+            ).success
 
 
 def contiguous_blocks(chosen: Sequence[str], every: Sequence[str]) -> list[list[str]]:
