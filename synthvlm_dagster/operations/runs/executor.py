@@ -38,7 +38,9 @@ class WatchedExecutor(dg.Executor):
             yield from self._executor.execute(plan_context, execution_plan)
 
 
-@dg.executor(name="in_process", config_schema=dg.in_process_executor.config_schema)
+@dg.executor(  # type: ignore[call-overload]  # its stub refuses the schema of another executor
+    name="in_process", config_schema=dg.in_process_executor.config_schema
+)
 def watched_in_process_executor(context: dg.InitExecutorContext) -> WatchedExecutor:
     """One process per run: a step in a child process would outlive its killed run and keep the GPU busy."""
     create = dg.in_process_executor.executor_creation_fn
