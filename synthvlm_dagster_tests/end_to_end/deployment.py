@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,15 @@ from synthvlm_dagster.operations.runs.tags import worker_of
 from synthvlm_dagster_tests.end_to_end.project import Project
 
 CODE_SERVER, DAEMON, WEB_SERVER = "code server", "daemon", "web server"
+LAUNCH_RUN = """
+mutation($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+  }
+}
+"""
 LAUNCH_BACKFILL = """
 mutation($params: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $params) {
@@ -44,6 +52,7 @@ class Deployment:
     """The services of a project; whoever starts them stops them."""
 
     project: Project
+    module: str = "synthvlm_dagster.definitions"
     code_port: int = field(default_factory=lambda: free_port())
     web_port: int = field(default_factory=lambda: free_port())
     services: dict[str, subprocess.Popen] = field(default_factory=dict)
@@ -55,7 +64,7 @@ class Deployment:
 
     @property
     def commands(self) -> dict[str, tuple[str, ...]]:
-        module = ("--module-name", "synthvlm_dagster.definitions", "--location-name", "synthvlm_dagster")
+        module = ("--module-name", self.module, "--location-name", "synthvlm_dagster")
         workspace = ("-w", "workspace.yaml")
         return {
             CODE_SERVER: ("dagster", "api", "grpc", *module, "--host", "localhost", "--port", str(self.code_port)),
@@ -110,19 +119,33 @@ class Deployment:
             raise OSError(str(answer["errors"]))
         return answer["data"]
 
-    def launch_backfill(self, assets: tuple[str, ...], seconds: float = 300) -> str:
-        """Materialize assets with all their partitions, as in the UI; tries until the services answer."""
+    def launch_backfill(self, assets: tuple[str, ...]) -> str:
+        """Materialize assets with all their partitions, as in the UI; returns the id of the backfill."""
         params = {"assetSelection": [{"path": [asset]} for asset in assets], "allPartitions": True}
+        return self._request("launchPartitionBackfill", LAUNCH_BACKFILL, params=params)["backfillId"]
+
+    def launch_run(self, job: str) -> str:
+        """Queue a run of a job; returns its id."""
+        location = {"repositoryLocationName": "synthvlm_dagster", "repositoryName": "__repository__"}
+        params = {"selector": {**location, "jobName": job}}
+        return self._request("launchRun", LAUNCH_RUN, params=params)["run"]["runId"]
+
+    def terminate_run(self, run_id: str) -> None:
+        """Cancel a run, as in the UI."""
+        self._request("terminateRun", TERMINATE_RUN, run=run_id)
+
+    def _request(self, name: str, mutation: str, seconds: float = 300, **variables) -> dict:
+        """A mutation, asked again until the services have come up and it succeeds."""
         deadline = time.monotonic() + seconds
         while True:
             try:
-                answer = self.query(LAUNCH_BACKFILL, params=params)["launchPartitionBackfill"]
-                if answer["__typename"] == "LaunchBackfillSuccess":
-                    return answer["backfillId"]
-            except (OSError, ValueError, urllib.error.URLError) as error:
+                answer = self.query(mutation, **variables)[name]
+                if answer["__typename"].endswith("Success"):
+                    return answer
+            except (OSError, ValueError) as error:
                 answer = error
             if time.monotonic() > deadline:
-                raise TimeoutError(f"no backfill could be launched: {answer}")
+                raise TimeoutError(f"{name}: {answer}")
             time.sleep(1)
 
     @contextmanager
