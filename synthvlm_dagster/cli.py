@@ -114,7 +114,7 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
         ):
             selected = pipeline.resolve_selection(selection) if selection else set(pipeline.asset_keys())
             keys = parse_shards(shards, active_recipe().shard_keys) if shards else None
-            succeeded = pipeline.run_missing(selected, keys, lambda step: print_step(step, console))
+            succeeded = pipeline.run_missing(selected, keys, {}, lambda step: print_step(step, console))
             print_results(pipeline, console)
             if not succeeded:
                 console.print("\n[red]A run failed; what was made before is kept.[/] Mend the cause, then run again.")

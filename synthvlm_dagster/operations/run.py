@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from itertools import groupby
@@ -109,6 +109,7 @@ class Pipeline:
         self,
         selected: set[dg.AssetKey],
         only_shards: Sequence[str] | None,
+        tags: Mapping[str, str],
         on_step: Callable[[Step], None],
     ) -> bool:
         """Launch a run for each step that has work left, one after the other, in the order of the pipeline.
@@ -118,6 +119,7 @@ class Pipeline:
         Args:
             selected: the assets to look at; the others are left as they are.
             only_shards: partition keys to work on; None for all.
+            tags: given to each run.
             on_step: called before each run.
 
         Returns:
@@ -133,7 +135,7 @@ class Pipeline:
             succeeded = True
             for step in steps:
                 on_step(step)
-                succeeded = self._launch(step) and succeeded
+                succeeded = self._launch(step, tags) and succeeded
             if not succeeded:
                 return False
             if self.is_partitioned(level[0]) and only_shards is not None:
@@ -169,7 +171,7 @@ class Pipeline:
     def _parents(self, key: dg.AssetKey) -> list[dg.AssetKey]:
         return [dep.asset_key for dep in self._specs[key].deps]
 
-    def _launch(self, step: Step) -> bool:
+    def _launch(self, step: Step, tags: Mapping[str, str]) -> bool:
         shards = {RANGE_START_TAG: step.shards[0], RANGE_END_TAG: step.shards[-1]} if step.shards else {}
         job = self._definitions.resolve_job_def(ASSET_JOB)
         run_id = str(uuid4())
@@ -179,7 +181,7 @@ class Pipeline:
                 run_config={"loggers": {"console": {}}},
                 instance=self.instance,
                 asset_selection=list(step.assets),
-                tags={"synthvlm/recipe": self.recipe.name, **worker_tag(run_id), **shards},
+                tags={"synthvlm/recipe": self.recipe.name, **tags, **worker_tag(run_id), **shards},
                 raise_on_error=False,
             ).success
 
