@@ -47,7 +47,6 @@ from synthvlm_dagster_tests.end_to_end.deployment import (
     Deployment,
     kill_process,
     live_workers,
-    wait_until,
 )
 from synthvlm_dagster_tests.end_to_end.project import EVERY_ASSET, Project, make_project
 
@@ -77,9 +76,10 @@ class Soak:
         self.kills_left = kills
         self.pause = pause
         self.random = random.Random(seed)
+        self.victim = self._draw_victim()
         self.kills: Counter[str] = Counter()
         self.found: Counter[str] = Counter()
-        self.slot_seconds: list[float] = []
+        self.slot_seconds = 0.0
         self.backfill: str | None = None
 
     def run(self) -> None:
@@ -105,7 +105,9 @@ class Soak:
             if self._ended(instance):
                 return
             if self.kills_left and time.monotonic() >= next_kill:
-                self._kill_one(instance)
+                # Where the victim is a worker and there is none, it is the next one.
+                if self._kill(instance, self.victim):
+                    self.victim = self._draw_victim()
                 next_kill = time.monotonic() + self._next_pause()
             time.sleep(0.5)
 
@@ -123,11 +125,14 @@ class Soak:
     def _next_pause(self) -> float:
         return self.random.uniform(0.2, 2 * self.pause)
 
-    def _kill_one(self, instance: dg.DagsterInstance) -> None:
-        victim = self.random.choices(list(VICTIMS), list(VICTIMS.values()))[0]
+    def _draw_victim(self) -> str:
+        return self.random.choices(list(VICTIMS), list(VICTIMS.values()))[0]
+
+    def _kill(self, instance: dg.DagsterInstance, victim: str) -> bool:
+        """Kill a victim, and start again what a service manager would; False when there is no worker to kill."""
         workers = live_workers(instance)
         if victim == WORKER and not workers:
-            return
+            return False
         killed: dict[str, int] = {}
         down: tuple[str, ...] = ()
         if victim == WORKER:
@@ -148,13 +153,16 @@ class Soak:
             began = time.monotonic()
             self.deployment.start(*down)
         self._wait_for_slots(instance, set(killed), began)
+        return True
 
     def _wait_for_slots(self, instance: dg.DagsterInstance, runs: set[str], began: float) -> None:
-        """Measure how long killed runs keep their slots, since the kill or the restart."""
-        if runs:
-            held = dg.RunsFilter(run_ids=list(runs), statuses=UNFINISHED)
-            wait_until(lambda: not instance.get_runs(held), f"the end of {runs}", SECONDS_TO_SETTLE)
-            self.slot_seconds.append(time.monotonic() - began)
+        """Measure how long killed runs keep their slots, from the kill, or from the start of new services."""
+        held = dg.RunsFilter(run_ids=list(runs), statuses=UNFINISHED)
+        while runs and instance.get_runs(held) and time.monotonic() - began < SECONDS_TO_SETTLE:
+            time.sleep(0.5)
+        seconds = time.monotonic() - began
+        self.slot_seconds = max(self.slot_seconds, seconds)
+        self.found["slots held over 60 s"] += seconds > 60
 
     def _look_at_dataset(self) -> None:
         project = self.project
@@ -245,6 +253,7 @@ PROMISED_ZERO = (
     "images made twice",
     "torn files",
     "rounds with other pairs",
+    "slots held over 60 s",
     "zombie runs",
     "orphaned processes",
 )
@@ -267,8 +276,7 @@ def main() -> None:
         lines += [(name, str(soak.found[name])) for name in ("images made", "rounds", "backfills", "runs")]
         lines += [(f"kills of {victim}", str(soak.kills[victim])) for victim in VICTIMS]
         lines += [("kills", str(soak.kills.total()))]
-        if soak.slot_seconds:
-            lines += [("longest hold of a slot", f"{max(soak.slot_seconds):.0f} s after the kill or restart")]
+        lines += [("longest hold of a slot", f"{soak.slot_seconds:.0f} s")]
         lines += [("wall time", f"{time.monotonic() - began:.0f} s")]
         for name, figure in lines:
             print(f"{name:<26}{figure:>8}")
