@@ -1,7 +1,7 @@
 """kill -9 at random moments of a project at work, again and again; nothing may be lost, doubled, torn or left hanging.
 
     python benchmarks/soak.py                        # 100 kills on a project of 96 images a round
-    python benchmarks/soak.py --recipe demo          # the same on the demo recipe, 960 images a round
+    python benchmarks/soak.py --demo                 # the same on the demo recipe, 960 images a round
     python benchmarks/soak.py --kills 5 --seed 3
 
 A code server, a daemon and a web server run as they do on a machine that stays up. A backfill of every asset is
@@ -63,15 +63,15 @@ class Soak:
 
     Args:
         folder: for the project.
-        recipe: "small" or "demo".
+        captions: of the small project; None: the demo recipe.
         kills: how many.
         pause: mean seconds between two kills, from when everything runs again.
         seed: of victims and pauses.
     """
 
-    def __init__(self, folder: Path, recipe: str, kills: int, pause: float, seed: int) -> None:
-        self.project = soak_project(folder / "disturbed", recipe)
-        self.reference = selected_pairs(run_undisturbed(folder / "undisturbed", recipe))
+    def __init__(self, folder: Path, captions: int | None, kills: int, pause: float, seed: int) -> None:
+        self.project = soak_project(folder / "disturbed", captions)
+        self.reference = selected_pairs(run_undisturbed(folder / "undisturbed", captions))
         self.deployment = Deployment(self.project)
         self.kills_left = kills
         self.pause = pause
@@ -198,10 +198,10 @@ class Soak:
             print(f"orphan: {process.pid} {' '.join(process.cmdline())}", flush=True)
 
 
-def soak_project(folder: Path, recipe: str) -> Project:
+def soak_project(folder: Path, captions: int | None) -> Project:
     """The folder of a user: the small project of the tests, or the demo recipe; runs are tried again after crashes."""
-    project = make_project(folder, captions=24, shards=4, attempts=4)
-    if recipe == "demo":
+    project = make_project(folder, captions=captions or 1, shards=4, attempts=4)
+    if captions is None:
         demo = (RECIPES_FOLDER / "demo.yaml").read_text(encoding="utf-8")
         (folder / "recipe.yaml").write_text(f"storage: storage\n{demo}", encoding="utf-8")
     settings = yaml.safe_load((folder / "dagster.yaml").read_text(encoding="utf-8"))
@@ -210,9 +210,9 @@ def soak_project(folder: Path, recipe: str) -> Project:
     return project
 
 
-def run_undisturbed(folder: Path, recipe: str) -> Project:
+def run_undisturbed(folder: Path, captions: int | None) -> Project:
     """The same project, made in one go in a terminal."""
-    project = soak_project(folder, recipe)
+    project = soak_project(folder, captions)
     outcome = project.synthvlm("run")
     if outcome.returncode:
         raise SystemExit(f"the undisturbed run failed:\n{outcome.stdout}{outcome.stderr}")
@@ -262,14 +262,16 @@ PROMISED_ZERO = (
 def main() -> None:
     """Soak, print the table, and exit with 1 when something is not as promised."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", choices=("small", "demo"), default="small")
+    parser.add_argument("--demo", action="store_true", help="the demo recipe, in place of the small project")
+    parser.add_argument("--captions", type=int, default=24, help="of the small project; each gets four images")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--pause", type=float, default=6.0, help="mean seconds between kills")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="kept afterwards; default: a temporary one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        soak = Soak(options.folder or Path(temporary), options.recipe, options.kills, options.pause, options.seed)
+        captions = None if options.demo else options.captions
+        soak = Soak(options.folder or Path(temporary), captions, options.kills, options.pause, options.seed)
         began = time.monotonic()
         soak.run()
         lines = [*((name, str(soak.found[name])) for name in PROMISED_ZERO)]
