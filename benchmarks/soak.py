@@ -84,9 +84,10 @@ class Soak:
 
     def run(self) -> None:
         """Rounds until the kills are used up; the last one ends undisturbed."""
-        self.deployment.start()
-        try:
-            with self.deployment.instance() as instance:
+        # Opened before anything starts: SQLite databases that several processes lay out at once are spoilt.
+        with self.deployment.instance() as instance:
+            self.deployment.start()
+            try:
                 while True:
                     self.found["rounds"] += 1
                     self._one_round(instance)
@@ -95,8 +96,8 @@ class Soak:
                         break
                     shutil.move(self.project.folder / "storage", self.project.folder / f"round-{self.found['rounds']}")
                 self._look_for_zombies(instance)
-        finally:
-            self.deployment.stop()
+            finally:
+                self.deployment.stop()
 
     def _one_round(self, instance: dg.DagsterInstance) -> None:
         self.backfill = None
