@@ -158,8 +158,10 @@ class Soak:
 
     def _wait_for_slots(self, instance: dg.DagsterInstance, runs: set[str], began: float) -> None:
         """Measure how long killed runs keep their slots, from the kill, or from the start of new services."""
+        if not runs:
+            return
         held = dg.RunsFilter(run_ids=list(runs), statuses=UNFINISHED)
-        while runs and instance.get_runs(held) and time.monotonic() - began < SECONDS_TO_SETTLE:
+        while instance.get_runs(held) and time.monotonic() - began < SECONDS_TO_SETTLE:
             time.sleep(0.5)
         seconds = time.monotonic() - began
         self.slot_seconds = max(self.slot_seconds, seconds)
