@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 import threading
@@ -10,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
-from dagster._core.storage.tags import GRPC_INFO_TAG
 
 SECONDS_BETWEEN_LOOKS = 5.0
 _SECONDS_TO_STOP = 60.0
@@ -42,7 +42,7 @@ def watched(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
 
 
 def _watch(instance: dg.DagsterInstance, run_id: str, done: threading.Event) -> None:
-    parent = os.getppid()
+    code_server = multiprocessing.parent_process()
     seen_ended = False
     while not done.wait(SECONDS_BETWEEN_LOOKS):
         try:
@@ -53,8 +53,8 @@ def _watch(instance: dg.DagsterInstance, run_id: str, done: threading.Event) -> 
             continue
         if run is None:
             continue
-        has_code_server = GRPC_INFO_TAG in run.tags and os.getppid() == parent
-        cancelled_in_vain = run.status == dg.DagsterRunStatus.CANCELING and not has_code_server
+        can_be_told = code_server is not None and code_server.is_alive()
+        cancelled_in_vain = run.status == dg.DagsterRunStatus.CANCELING and not can_be_told
         # Whoever recorded the end may have told this process too; the first look gives it the time to stop by itself.
         if cancelled_in_vain or (run.is_finished and seen_ended):
             _stop_this_process(run, done)
