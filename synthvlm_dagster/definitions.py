@@ -19,6 +19,8 @@ from synthvlm_dagster.operations.refresh import refresh_dataset
 from synthvlm_dagster.operations.regeneration.job import regenerate_weak_pairs
 from synthvlm_dagster.operations.repair.job import repair_shards
 from synthvlm_dagster.operations.repair.sensor import repair_failed_shards
+from synthvlm_dagster.operations.runs.executor import watched_in_process_executor
+from synthvlm_dagster.operations.runs.sensors import dead_runs
 from synthvlm_dagster.operations.schedules import SCHEDULES
 from synthvlm_dagster.operations.terminal_log import terminal_log
 from synthvlm_dagster.recipe import active_recipe
@@ -56,9 +58,8 @@ defs = dg.Definitions(
     ],
     jobs=[refresh_dataset, regenerate_weak_pairs, repair_shards],
     schedules=SCHEDULES,
-    sensors=[dataset_follows_scores, failed_runs, new_captions, repair_failed_shards],
+    sensors=[dataset_follows_scores, dead_runs, failed_runs, new_captions, repair_failed_shards],
     resources={"recipe": active_recipe(), "storage": Storage(active_recipe().storage)},
-    # One process per run: a step in a child process would outlive its killed run and keep the GPU busy.
-    executor=dg.in_process_executor,
+    executor=watched_in_process_executor,
     loggers={"console": terminal_log},
 )

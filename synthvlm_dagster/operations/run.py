@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from itertools import groupby
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 import polars as pl
@@ -15,6 +16,8 @@ import polars as pl
 from synthvlm_dagster.dataset.coverage import score_coverage
 from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.operations.outdated import shards_to_extend, shards_to_generate, shards_to_score, why_outdated
+from synthvlm_dagster.operations.runs.tags import worker_tag
+from synthvlm_dagster.operations.runs.watch import watched
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
 
@@ -237,9 +240,16 @@ class Pipeline:
             job, selection = self._repository.get_job(ASSET_JOB), list(step.assets)
             if step.shards:
                 tags |= {RANGE_START_TAG: step.shards[0], RANGE_END_TAG: step.shards[-1]}
-        return job.execute_in_process(
-            run_config=config, instance=self.instance, asset_selection=selection, tags=tags, raise_on_error=False
-        )
+        run_id = str(uuid4())
+        with watched(self.instance, run_id):
+            return job.execute_in_process(
+                run_id=run_id,
+                run_config=config,
+                instance=self.instance,
+                asset_selection=selection,
+                tags=tags | worker_tag(run_id),
+                raise_on_error=False,
+            )
 
 
 def _failed_shards(step: Step, result: dg.ExecuteInProcessResult) -> set[str]:
