@@ -1,4 +1,4 @@
-"""The `synthvlm` command: init, check, plan, run."""
+"""The `synthvlm` command: init, check, plan, run, gc, gpus."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.operations.home import PROJECT_FILES, lay_out_dagster_home, project_file, set_dagster_home
-from synthvlm_dagster.recipe import RECIPE_VARIABLE, RECIPES_FOLDER, active_recipe, packaged_recipes
+from synthvlm_dagster.recipe import RECIPE_VARIABLE, RECIPES_FOLDER, active_recipe, load_recipe, packaged_recipes
 
 if TYPE_CHECKING:
     from synthvlm_dagster.operations.run import Pipeline
@@ -110,11 +110,11 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
         with (
             keep_terminal(),
             open_pipeline() as pipeline,
-            terminal_lock(set_dagster_home(), pipeline.instance) as tags,
+            terminal_lock(set_dagster_home(), pipeline.instance),
         ):
             selected = pipeline.resolve_selection(selection) if selection else set(pipeline.asset_keys())
             keys = parse_shards(shards, active_recipe().shard_keys) if shards else None
-            outcome = pipeline.run_missing(selected, keys, tags, lambda step: print_step(step, console))
+            outcome = pipeline.run_missing(selected, keys, {}, lambda step: print_step(step, console))
             print_results(pipeline, console)
             failed = ", ".join(outcome.failed_shards)
             if not outcome.succeeded:
@@ -130,6 +130,95 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
                 )
 
 
+@main.command()
+@click.option(
+    "--recipe",
+    "-r",
+    "recipes",
+    multiple=True,
+    help="Recipe file, or the name of a packaged one; once for each recipe that uses the storage. "
+    f"[default: ${RECIPE_VARIABLE}, or demo]",
+)
+@click.option(
+    "--older-than",
+    "age",
+    default="24h",
+    show_default=True,
+    metavar="AGE",
+    help="Leave alone what was written since, as a run may be at work on it: 90m, 24h, 7d; 0h for all.",
+)
+@click.option("--yes", is_flag=True, help="Delete what is listed.")
+def gc(recipes: tuple[str, ...], age: str, yes: bool) -> None:
+    """List what no recipe and no selected pair refers to, with its size and why; delete it with --yes.
+
+    That is what other generators, scorers and judges have made, damaged files that were set aside, and temporary files
+    of writers that were killed. Nothing that a selected pair needs is among it, and no captions, plans or exports.
+    """
+    import time
+
+    from synthvlm_dagster.operations.garbage.listing import amount, print_garbage, print_looked_at, seconds_of_age
+
+    seconds = seconds_of_age(age)
+    if seconds is None:
+        raise click.UsageError(f"--older-than {age}: write a number and s, m, h or d, for example 24h")
+    with plain_errors():
+        use_recipe(recipes[0] if recipes else os.environ.get(RECIPE_VARIABLE) or "demo")
+        from synthvlm_dagster.operations.garbage.find import delete_garbage, find_garbage
+        from synthvlm_dagster.operations.garbage.references import find_references
+        from synthvlm_dagster.storage import Storage
+
+        together = [active_recipe(), *(load_recipe(recipe) for recipe in recipes[1:])]
+        storage = Storage(active_recipe().storage)
+        # The files first: what is written while the references are read is not among them.
+        files = storage.every_file()
+        references = find_references(storage, together)
+        print_looked_at(storage.url(), together, references, console)
+        garbage = find_garbage(files, references)
+        rested = [thing for thing in garbage if thing.has_rested(seconds, time.time())]
+        waiting = [thing for thing in garbage if thing not in rested]
+        if waiting:
+            console.print(f"left alone, as it was written within the last {age} ({amount(waiting)}):")
+            print_garbage(waiting, console)
+            console.print()
+        if not rested:
+            console.print("nothing to delete")
+            return
+        print_garbage(rested, console)
+        if not yes:
+            console.print(f"\n{amount(rested)} can be deleted; nothing has been. Delete it with --yes")
+            return
+        for thing in delete_garbage(storage, rested):
+            console.print(f"deleted  {thing.path}", markup=False)
+        console.print(f"\n{amount(rested)} deleted")
+
+
+@main.command()
+@click.option("--limit", type=click.IntRange(min=1), default=None, help="As many runs, however many GPUs there are.")
+def gpus(limit: int | None) -> None:
+    """Let as many runs use a GPU at the same time as this machine has GPUs.
+
+    Sets the limit of the pool `gpu` on the project's Dagster instance: that of $DAGSTER_HOME, or of the folder. Each
+    run takes a GPU of its own.
+    """
+    with plain_errors():
+        import dagster as dg
+
+        from synthvlm_dagster.operations.runs.gpu_pool import count_gpus, most_runs, set_pool_limit
+
+        home = set_dagster_home()
+        lay_out_dagster_home(home)
+        devices = count_gpus()
+        runs = limit or max(devices, 1)
+        found = f"{devices} CUDA device{'' if devices == 1 else 's'}" if devices else "no CUDA device"
+        console.print(f"found    {found} on this machine")
+        with dg.DagsterInstance.get() as instance:
+            set_pool_limit(instance, runs)
+            most = most_runs(instance)
+        console.print(f"set      pool gpu: {runs} run{'' if runs == 1 else 's'} at a time, in {home}", markup=False)
+        if most is not None and runs > most:
+            console.print(f"note     dagster.yaml lets {most} runs of any kind run at a time: max_concurrent_runs")
+
+
 @contextmanager
 def open_pipeline() -> Iterator[Pipeline]:
     """The active recipe's pipeline on the project's Dagster instance."""
@@ -141,7 +230,7 @@ def open_pipeline() -> Iterator[Pipeline]:
 
     lay_out_dagster_home(set_dagster_home())
     with dg.DagsterInstance.get() as instance:
-        yield Pipeline(defs, instance, active_recipe(), Storage(active_recipe().storage))
+        yield Pipeline(defs.get_repository_def(), instance, active_recipe(), Storage(active_recipe().storage))
 
 
 @contextmanager

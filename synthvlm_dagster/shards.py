@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 
 from synthvlm_dagster.recipe import active_recipe
 from synthvlm_dagster.work import Work
@@ -74,8 +76,9 @@ def materialize_each_shard(context: dg.AssetExecutionContext, work: ShardWork) -
         dagster.Failure: at the end, when a shard failed.
     """
     keys = list(context.partition_keys)
-    # Of one shard the output tells enough, but for inputs it tells what they were when the run began.
-    record_each = len(keys) > 1 or work.before is not None
+    # Of one shard the output tells enough, but for inputs it tells what they were when the run began. A range of one
+    # shard is a range: Dagster would evaluate the check for no shard at all, and show the shard's as skipped.
+    record_each = not context.has_partition_key or work.before is not None
     outcome = yield from make_shards(context, context.assets_def, keys, work, record=record_each)
     if outcome.failed:
         raise shards_failure(outcome.failed, len(keys))
@@ -124,6 +127,24 @@ def make_shards(
                 if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR:
                     outcome.unsound[key] = evaluation.description or evaluation.check_name
     return outcome
+
+
+def announce_work(context: dg.OpExecutionContext, asset: dg.AssetKey, keys: Sequence[str | None]) -> None:
+    """Tell Dagster that this run is to make an asset, as it does itself for runs of assets.
+
+    Until it is recorded, the UI shows it in progress, and declarative automation waits; if the run fails before, or
+    dies, it is shown as failed.
+
+    Args:
+        context: of an op.
+        asset: to be made by the run, or by one that it launches.
+        keys: partition keys; `[None]` for an asset without partitions.
+    """
+    for key in keys:
+        planned = DagsterEvent.build_asset_materialization_planned_event(
+            context.job_name, str(context.op_handle), AssetMaterializationPlannedData(asset, key)
+        )
+        context.instance.report_dagster_event(planned, context.run_id, logging.DEBUG)
 
 
 def shards_failure(failed: Mapping[str, Exception | str], of: int) -> dg.Failure:

@@ -25,6 +25,7 @@ from synthvlm_dagster.captions.summaries import (
 from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
 from synthvlm_dagster.captions.text_forms import write_kept_by_text
 from synthvlm_dagster.fingerprint import fingerprint
+from synthvlm_dagster.launchpad import CurationOfOneRun
 from synthvlm_dagster.metadata import table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.storage import Storage
@@ -90,16 +91,21 @@ _CURATION: dict[str, Any] = {
     ],
 )
 def curate(
-    context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
+    context: dg.AssetExecutionContext,
+    config: CurationOfOneRun,
+    recipe: dg.ResourceParam[Recipe],
+    storage: dg.ResourceParam[Storage],
 ) -> Iterator[dg.MaterializeResult]:
     """Judge every raw caption by the rules of the recipe."""
+    recipe, notes, set_for_this_run = config.apply(recipe, context.log)
     curation = recipe.curation
     stores = measurement_stores(curation, storage)
     curator = Curator(curation, recipe.shard_keys, stores, context.log.info)
     schema = pl.Schema([*RAW_SCHEMA.items(), *curator.schema.items()])
+    rejected_schema = pl.Schema([*schema.items(), ("rejected_by", pl.String())])
     with (
-        storage.table_writer(REJECTED, pl.Schema([*schema.items(), ("rejected_by", pl.String())])) as write_rejected,
-        storage.table_writer(CURATED, schema) as write_curated,
+        storage.table_writer(REJECTED, rejected_schema, notes) as write_rejected,
+        storage.table_writer(CURATED, schema, notes) as write_curated,
     ):
         for kept, others in curator.split(storage.batches(RAW)):
             write_curated(kept)
@@ -132,6 +138,7 @@ def curate(
             data_version=dg.DataVersion(storage.version(table)),
             metadata={
                 **_table(storage, table, captions),
+                **set_for_this_run,
                 **shared,
                 **own,
                 "statistics": dg.MetadataValue.md(statistics_markdown(captions, curation)),

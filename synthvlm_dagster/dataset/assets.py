@@ -13,6 +13,7 @@ from synthvlm_dagster.dataset.exports.llava import FOLDER as LLAVA_FOLDER
 from synthvlm_dagster.dataset.exports.llava import write_llava
 from synthvlm_dagster.dataset.exports.webdataset import FOLDER as WEBDATASET_FOLDER
 from synthvlm_dagster.dataset.exports.webdataset import write_webdataset
+from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.merit import weighted_score
 from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
 from synthvlm_dagster.dataset.references import SUMMARY as REFERENCES
@@ -25,6 +26,7 @@ from synthvlm_dagster.dataset.set_aside import set_aside_counts
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.assets import generated_images
 from synthvlm_dagster.images.naming import generator_name
+from synthvlm_dagster.launchpad import SelectionOfOneRun
 from synthvlm_dagster.metadata import table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.scores.assets import image_scores
@@ -49,18 +51,24 @@ _LAST_SCORES = [image_scores, *(["further_attempts"] if active_recipe().attempts
     owners=["team:data"],
     code_version=f"1-{fingerprint(active_recipe().selection)}",
 )
-def selected_pairs(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> dg.MaterializeResult:
+def selected_pairs(
+    context: dg.AssetExecutionContext,
+    config: SelectionOfOneRun,
+    recipe: dg.ResourceParam[Recipe],
+    storage: dg.ResourceParam[Storage],
+) -> dg.MaterializeResult:
     """The pairs that are kept: the best attempt of each caption, then the best overall (SynthVLM §3.3).
 
     One row is one selected image with its caption, scores and rank. What an audit sets aside stands with its reason in
     `dataset/set_aside`.
     """
+    recipe, notes, set_for_this_run = config.apply(recipe, context.log)
     coverage = score_coverage(recipe, storage)
     scores = complete_scores(recipe, storage, coverage)
     embeddings = (read_embeddings(recipe, storage, shard) for shard in recipe.shard_keys)
     chosen = select_with_reasons(scores, recipe.selection, recipe.seed, embeddings)
     storage.write_table(SET_ASIDE, chosen.set_aside)
-    storage.write_table(SELECTED, chosen.pairs)
+    storage.write_table(SELECTED, chosen.pairs, notes)
     selected = storage.scan(SELECTED).collect()
     groups = {
         "generated": scores,
@@ -79,6 +87,7 @@ def selected_pairs(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[S
                 schema=selected.schema,
                 descriptions=SELECTED_COLUMNS,
             ),
+            **set_for_this_run,
             "strategy": recipe.selection.strategy,
             **{f"set_aside_by_{reason}": count for reason, count in set_aside_counts(recipe, storage).items()},
             "images_without_score": coverage.lacking,
@@ -164,7 +173,7 @@ if active_recipe().comparisons:
         One row is one dataset of the recipe's `comparisons`, of which a seeded sample is measured. What was measured
         before is not measured again.
         """
-        summary = measure_references(recipe, storage, on_progress=context.log.info)
+        summary = measure_references(recipe_as_made(recipe, storage), storage, on_progress=context.log.info)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(storage.version(REFERENCES)),
             metadata={
@@ -185,7 +194,7 @@ if active_recipe().comparisons:
     group_name="dataset",
     kinds={"markdown"},
     owners=["team:data"],
-    code_version=f"1-{fingerprint(active_recipe())}",
+    code_version=f"1-{fingerprint(active_recipe().what_is_built)}",
 )
 def dataset_card(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> dg.MaterializeResult:
     """What the dataset is, how it was made and from what, its licences and limits, as a page of Markdown."""
@@ -238,7 +247,7 @@ def huggingface_dataset(
     group_name="dataset",
     kinds={"html"},
     owners=["team:data"],
-    code_version=f"2-{fingerprint(active_recipe())}",
+    code_version=f"2-{fingerprint(active_recipe().what_is_built)}",
 )
 def quality_report(
     context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]

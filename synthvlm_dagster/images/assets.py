@@ -19,6 +19,7 @@ from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, PLAN_TABLE, plan_att
 from synthvlm_dagster.images.present import planned_images, read_images
 from synthvlm_dagster.images.shard import ShardSummary, generate_shard
 from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA
+from synthvlm_dagster.launchpad import AttemptsOfOneRun
 from synthvlm_dagster.metadata import table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.shards import ShardWork, materialize_each_shard, shards
@@ -35,19 +36,26 @@ _GIB = 1 << 30
     owners=["team:data"],
     code_version=f"1-{fingerprint(active_recipe().attempts, active_recipe().seed)}",
 )
-def planned_attempts(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> dg.MaterializeResult:
+def planned_attempts(
+    context: dg.AssetExecutionContext,
+    config: AttemptsOfOneRun,
+    recipe: dg.ResourceParam[Recipe],
+    storage: dg.ResourceParam[Storage],
+) -> dg.MaterializeResult:
     """Which images to make: the recipe's attempts for every curated caption, or for a stable choice of them.
 
     One row is one image to make.
     """
+    recipe, notes, set_for_this_run = config.apply(recipe, context.log)
     plan = plan_attempts(storage.scan("captions/curated"), recipe.attempts, recipe.seed)
-    storage.write_table(PLAN_TABLE, plan)
+    storage.write_table(PLAN_TABLE, plan, notes)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(storage.version(PLAN_TABLE)),
         metadata={
             **table_metadata(
                 storage, PLAN_TABLE, row_count=plan.height, schema=plan.schema, descriptions=PLAN_DESCRIPTIONS
             ),
+            **set_for_this_run,
             "captions": plan["caption_id"].n_unique(),
             "shards_with_images": plan["shard"].n_unique(),
         },

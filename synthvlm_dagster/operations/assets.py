@@ -10,7 +10,13 @@ from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.assets import generated_images, image_work
 from synthvlm_dagster.images.checks import evaluate_images
 from synthvlm_dagster.images.chunks import set_damaged_aside
-from synthvlm_dagster.images.plan import add_attempts, added_attempts_table
+from synthvlm_dagster.images.plan import (
+    NIGHTS_ATTEMPTS,
+    add_attempts,
+    added_attempts,
+    added_attempts_table,
+    recipe_of_plan,
+)
 from synthvlm_dagster.metadata import table_metadata
 from synthvlm_dagster.operations.further_attempts import (
     FURTHER_DESCRIPTIONS,
@@ -64,6 +70,7 @@ def further_work(context: RunContext, recipe: Recipe, storage: Storage) -> Shard
     Raises:
         RecipeError: the model's licence has to be accepted first, or its images cannot be signed.
     """
+    recipe = recipe_of_plan(recipe, storage)
     images_of_run = image_work(recipe, storage, context.log)
     scores_of_run = score_work(recipe, storage, context.log)
 
@@ -93,7 +100,9 @@ def _describe(recipe: Recipe, storage: Storage, shard: str) -> tuple[str, dict[s
         at_first=pl.col("weighted_score").filter(pl.col("attempt") < recipe.attempts.fewest).max(),
         at_last=pl.col("weighted_score").max(),
     )
-    further = tried.height - recipe.attempts.fewest * best.height
+    of_nights = added_attempts(recipe, storage, shard, NIGHTS_ATTEMPTS)
+    asked_for = tried.join(of_nights, on=["caption_id", "attempt"], how="anti")
+    further = asked_for.height - recipe.attempts.fewest * best.height
     return fingerprint(table, recipe.attempts, tried["image_id"].to_list()), {
         **table_metadata(storage, table, row_count=further, schema=FURTHER_SCHEMA, descriptions=FURTHER_DESCRIPTIONS),
         "captions": best.height,

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from itertools import groupby
+from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 import polars as pl
@@ -14,12 +16,17 @@ import polars as pl
 from synthvlm_dagster.dataset.coverage import score_coverage
 from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.operations.outdated import shards_to_extend, shards_to_generate, shards_to_score, why_outdated
+from synthvlm_dagster.operations.runs.tags import worker_tag
+from synthvlm_dagster.operations.runs.watch import watched
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 ASSET_JOB = "__ASSET_JOB"
+SCATTERED_JOB = "repair_shards"
+"""Job that makes shards which are not neighbours in one run; see `repair.job`."""
+_SHARDS_NAMED = 6
 SHARD_WORK = {
     "generated_images": shards_to_generate,
     "image_scores": shards_to_score,
@@ -34,11 +41,26 @@ class AssetSelectionError(SynthVLMError):
 
 @dataclass(frozen=True)
 class Step:
-    """One Dagster run to launch: some unpartitioned assets, or one asset over a contiguous range of shards."""
+    """One Dagster run to launch: some unpartitioned assets, or one asset over some shards."""
 
     assets: tuple[dg.AssetKey, ...]
     reason: str
     shards: tuple[str, ...] = ()
+    scattered: bool = False
+    """The shards are not neighbours."""
+
+    @property
+    def in_words(self) -> str:
+        """The assets and the shards."""
+        names = ", ".join(key.to_user_string() for key in self.assets)
+        if not self.shards:
+            return names
+        if self.scattered:
+            more = ", …" if len(self.shards) > _SHARDS_NAMED else ""
+            return f"{names}, {len(self.shards)} shards: {', '.join(self.shards[:_SHARDS_NAMED])}{more}"
+        return f"{names}, shard{' ' if len(self.shards) == 1 else 's '}" + "–".join(
+            dict.fromkeys((self.shards[0], self.shards[-1]))
+        )
 
 
 @dataclass(frozen=True)
@@ -54,7 +76,7 @@ class Pipeline:
     """The asset graph of a code location, an instance that records it, and the recipe and store it works on.
 
     Args:
-        definitions: the code location.
+        repository: the code location, as `Definitions.get_repository_def` or the context of an op gives it.
         instance: records the runs.
         recipe: what to build.
         storage: the recipe's store.
@@ -62,16 +84,16 @@ class Pipeline:
 
     def __init__(
         self,
-        definitions: dg.Definitions,
+        repository: dg.RepositoryDefinition,
         instance: dg.DagsterInstance,
         recipe: Recipe,
         storage: Storage,
     ) -> None:
         self.recipe = recipe
         self.storage = storage
-        self._definitions = definitions
+        self._repository = repository
         self.instance = instance
-        specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
+        specs = {spec.key: spec for asset in repository.assets_defs_by_key.values() for spec in asset.specs}
         order = TopologicalSorter({key: sorted(dep.asset_key for dep in specs[key].deps) for key in sorted(specs)})
         self._specs = {key: specs[key] for key in order.static_order()}
 
@@ -89,7 +111,7 @@ class Pipeline:
             with warnings.catch_warnings():
                 # Dagster warns of what it itself does for `group:`.
                 warnings.simplefilter("ignore", dg.BetaWarning)
-                selected = dg.AssetSelection.from_string(selection).resolve(self._definitions.resolve_asset_graph())
+                selected = dg.AssetSelection.from_string(selection).resolve(self._repository.asset_graph)
         except dg.DagsterError as error:
             raise AssetSelectionError(
                 f"{selection!r} is no asset selection: {error}. Write for example "
@@ -188,8 +210,10 @@ class Pipeline:
             for shard in self.shards_with_work(level[0])
             if shard not in failed and (only_shards is None or shard in only_shards)
         ]
-        for block in contiguous_blocks(shards, self.recipe.shard_keys):
-            yield Step((level[0],), f"{len(block)} of {self.recipe.shards} shards have work left", tuple(block))
+        if shards:
+            reason = f"{len(shards)} of {self.recipe.shards} shards have work left"
+            scattered = not _are_neighbours(shards, self.recipe.shard_keys)
+            yield Step((level[0],), reason, tuple(shards), scattered)
 
     def _unpartitioned_step(self, level: list[dg.AssetKey]) -> Iterator[Step]:
         reasons: dict[dg.AssetKey, str] = {}
@@ -199,22 +223,33 @@ class Pipeline:
             if reason:
                 reasons[key] = reason
         if reasons:
-            together = {other for key in reasons for other in self._definitions.resolve_assets_def(key).keys}
+            together = {other for key in reasons for other in self._repository.assets_defs_by_key[key].keys}
             yield Step(tuple(sorted(together)), next(iter(reasons.values())))
 
     def _parents(self, key: dg.AssetKey) -> list[dg.AssetKey]:
         return [dep.asset_key for dep in self._specs[key].deps]
 
     def _launch(self, step: Step, tags: Mapping[str, str]) -> dg.ExecuteInProcessResult:
-        shards = {RANGE_START_TAG: step.shards[0], RANGE_END_TAG: step.shards[-1]} if step.shards else {}
-        job = self._definitions.resolve_job_def(ASSET_JOB)
-        return job.execute_in_process(
-            run_config={"loggers": {"console": {}}},
-            instance=self.instance,
-            asset_selection=list(step.assets),
-            tags={"synthvlm/recipe": self.recipe.name, **tags, **shards},
-            raise_on_error=False,
-        )
+        tags = {"synthvlm/recipe": self.recipe.name, **tags}
+        config: dict[str, Any] = {"loggers": {"console": {}}}
+        if step.scattered:
+            names = [key.to_user_string() for key in step.assets]
+            config["ops"] = {"repair": {"config": {"shards": list(step.shards), "assets": names}}}
+            job, selection = self._repository.get_job(SCATTERED_JOB), None
+        else:
+            job, selection = self._repository.get_job(ASSET_JOB), list(step.assets)
+            if step.shards:
+                tags |= {RANGE_START_TAG: step.shards[0], RANGE_END_TAG: step.shards[-1]}
+        run_id = str(uuid4())
+        with watched(self.instance, run_id):
+            return job.execute_in_process(
+                run_id=run_id,
+                run_config=config,
+                instance=self.instance,
+                asset_selection=selection,
+                tags=tags | worker_tag(run_id),
+                raise_on_error=False,
+            )
 
 
 def _failed_shards(step: Step, result: dg.ExecuteInProcessResult) -> set[str]:
@@ -234,18 +269,7 @@ def _blocked_by_check(result: dg.ExecuteInProcessResult) -> bool:
     )
 
 
-def contiguous_blocks(chosen: Sequence[str], every: Sequence[str]) -> list[list[str]]:
-    """Split chosen partition keys into runs of neighbours, as one Dagster run can only take a range.
-
-    Args:
-        chosen: keys, in the order of `every`.
-        every: all keys in order.
-    """
-    position = {key: index for index, key in enumerate(every)}
-    blocks: list[list[str]] = []
-    for key in chosen:
-        if blocks and position[key] == position[blocks[-1][-1]] + 1:
-            blocks[-1].append(key)
-        else:
-            blocks.append([key])
-    return blocks
+def _are_neighbours(chosen: Sequence[str], every: Sequence[str]) -> bool:
+    """Whether the chosen keys, in the order of all, are a range of them, as a Dagster run of assets can take."""
+    first = every.index(chosen[0])
+    return list(chosen) == list(every[first : first + len(chosen)])

@@ -1,18 +1,16 @@
 """The job that makes shards again, wherever they lie, in one run with one model load."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
-from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 from pydantic import Field
 
 from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.operations.repair.broken import failed_shards, unfinished_shards
 from synthvlm_dagster.operations.repair.levels import Level, levels_of
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.shards import make_shards, shards_failure
+from synthvlm_dagster.shards import announce_work, make_shards, shards_failure
 from synthvlm_dagster.storage import Storage
 
 
@@ -55,7 +53,7 @@ def repair(
         return
     context.log.info(f"{len(keys)} shards to repair: {', '.join(keys)}")
     for level in levels:
-        _announce(context, level, keys)
+        announce_work(context, level.asset.key, keys)
     failed: dict[str, Exception | str] = {}
     for level in levels:
         sound = [key for key in keys if key not in failed]
@@ -96,15 +94,3 @@ def _chosen_shards(
             chosen |= failed_shards(instance, level.asset.key, recipe)
             chosen |= unfinished_shards(instance, level.asset.key, recipe, storage)
     return [key for key in recipe.shard_keys if key in chosen]
-
-
-def _announce(context: dg.OpExecutionContext, level: Level, keys: Sequence[str]) -> None:
-    """Tell Dagster that this run is to make the shards, as it does itself for runs of assets.
-
-    Until a shard is recorded, the UI shows it in progress; if the run fails before, or dies, as failed.
-    """
-    for key in keys:
-        planned = DagsterEvent.build_asset_materialization_planned_event(
-            context.job_name, str(context.op_handle), AssetMaterializationPlannedData(level.asset.key, key)
-        )
-        context.instance.report_dagster_event(planned, context.run_id, logging.DEBUG)
