@@ -116,16 +116,17 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
             keys = parse_shards(shards, active_recipe().shard_keys) if shards else None
             outcome = pipeline.run_missing(selected, keys, {}, lambda step: print_step(step, console))
             print_results(pipeline, console)
-            named = f" of the shards {', '.join(outcome.failed_shards)}" if outcome.failed_shards else ""
+            failed = ", ".join(outcome.failed_shards)
             if not outcome.succeeded:
+                named = f" Failed shards: {failed}." if failed else ""
                 console.print(
-                    f"\n[red]A run{named} failed; what was made before is kept.[/] Mend the cause, then run again."
+                    f"\n[red]A run failed; what was made before is kept.[/]{named} Mend the cause, then run again."
                 )
                 raise SystemExit(1)
-            if named:
+            if failed:
                 console.print(
-                    f"\n[yellow]A run{named} failed;[/] their images without a score are left out, as "
-                    "selection.allow_missing allows. Run again to make them."
+                    f"\n[yellow]Left out, as selection.allow_missing allows; failed shards: {failed}.[/] Run again to "
+                    "make them."
                 )
 
 

@@ -14,6 +14,7 @@ from synthvlm_dagster.scores.assets import image_scores
 from synthvlm_dagster.scores.naming import scores_table
 from synthvlm_dagster_tests.images.noise import NoiseGenerator
 from synthvlm_dagster_tests.operations.repair.conftest import SHARDS, Operated, failure_of, named
+from synthvlm_dagster_tests.pictures import captions_in_shards, plan
 
 FIRST, LAST = SHARDS[0], SHARDS[-1]
 BAD = [SHARDS[1], SHARDS[3]]
@@ -118,6 +119,17 @@ def test_a_shard_whose_check_finds_an_error_goes_no_further(operated, monkeypatc
     assert not result.success
     assert operated.states(image_scores) == {SHARDS[2]: "FAILED"}
     assert "could not be made" in failure_of(result).user_failure_data.metadata["errors_of_shards"].value[SHARDS[2]]
+
+
+def test_a_cancelled_shard_is_found_by_what_it_left_in_the_store(operated):
+    assert operated.make(generated_images, FIRST, FIRST).success
+    files = operated.storage.files(images_table(operated.recipe, FIRST), ".parquet")
+    plan(operated.storage, captions_in_shards(6 * len(SHARDS), SHARDS), attempts=1)
+    with dg.DagsterInstance.ephemeral() as another:
+        operated.instance = another
+        assert operated.repair().success
+        assert operated.states(generated_images) == {FIRST: "MATERIALIZED"}
+    assert len(operated.storage.files(images_table(operated.recipe, FIRST), ".parquet")) > len(files)
 
 
 def test_shards_left_unfinished_are_found_and_those_never_begun_are_not(operated):

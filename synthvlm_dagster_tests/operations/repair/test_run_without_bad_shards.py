@@ -31,7 +31,7 @@ def run(operated):
             executor=dg.in_process_executor,
             loggers=defs.loggers,
         )
-        pipeline = Pipeline(definitions, operated.instance, operated.recipe, operated.storage)
+        pipeline = Pipeline(definitions.get_repository_def(), operated.instance, operated.recipe, operated.storage)
         return pipeline.run_missing(SELECTED_ASSETS, None, {}, lambda _: None)
 
     return run_missing
