@@ -34,8 +34,8 @@ operations:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
-    """A finished project of twelve captions with one image each, in five shards."""
-    project = make_project(tmp_path_factory.mktemp("nights") / "project", captions=CAPTIONS, shards=5, attempts=1)
+    """A finished project of twelve captions with one image each, in three shards."""
+    project = make_project(tmp_path_factory.mktemp("nights") / "project", captions=CAPTIONS, shards=3, attempts=1)
     recipe = project.folder / "recipe.yaml"
     priced = recipe.read_text().replace("  image_format: png\n", "  image_format: png\n  price_per_gpu_hour: 3600\n")
     recipe.write_text(
