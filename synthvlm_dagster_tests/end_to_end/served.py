@@ -108,7 +108,11 @@ def served(project: Project) -> Iterator[Served]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with (project.folder / "dagster-dev.log").open("w") as log:
+    # Opened first: two processes that lay out the same database at once get in each other's way.
+    with (
+        dg.DagsterInstance.from_config(str(project.home)) as instance,
+        (project.folder / "dagster-dev.log").open("w") as log,
+    ):
         server = project.start(
             *("dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)),
             stdout=log,
@@ -116,10 +120,9 @@ def served(project: Project) -> Iterator[Served]:
             start_new_session=True,
         )
         try:
-            with dg.DagsterInstance.from_config(str(project.home)) as instance:
-                running = Served(f"http://127.0.0.1:{port}", project, instance)
-                running.wait_for(lambda: _answers(running), "the web server", 180)
-                yield running
+            running = Served(f"http://127.0.0.1:{port}", project, instance)
+            running.wait_for(lambda: _answers(running), "the web server", 180)
+            yield running
         finally:
             os.killpg(server.pid, signal.SIGTERM)
             try:
