@@ -26,7 +26,7 @@ from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
 from synthvlm_dagster.captions.text_forms import write_kept_by_text
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.launchpad import CurationOfOneRun
-from synthvlm_dagster.metadata import table_metadata
+from synthvlm_dagster.metadata import markdown, table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.storage import Storage
 
@@ -58,7 +58,7 @@ def raw_captions(
         metadata={
             **_table(storage, RAW, raw),
             "source_version": version,
-            "sources": dg.MetadataValue.md(sources_markdown(by_source)),
+            "sources": markdown(sources_markdown(by_source)),
             "unreadable_rows": int(by_source["unreadable"].sum()),
             "preview": _preview(raw, "source", "source_file", "source_row", "text", "problem"),
         },
@@ -116,19 +116,17 @@ def curate(
     by_rule = rejections_by_rule(rejected, curation)
     shared: dict[str, Any] = {
         "kept_share": count / curator.rows,
-        "rejected_by_rule": dg.MetadataValue.md(rejections_markdown(by_rule, curator.rows)),
-        "kept_by_text": dg.MetadataValue.md(
-            text_forms_markdown(curator.kept_by_text, curator.rows, curation.text_template)
-        ),
+        "rejected_by_rule": markdown(rejections_markdown(by_rule, curator.rows)),
+        "kept_by_text": markdown(text_forms_markdown(curator.kept_by_text, curator.rows, curation.text_template)),
     }
     if stores:
-        shared["measurements"] = dg.MetadataValue.md(measurements_markdown(stores.values()))
+        shared["measurements"] = markdown(measurements_markdown(stores.values()))
     if curation.rules.judge:
         judge, rule = stores["judge"], curation.rules.judge
         shared["judge_cost_dollars"] = judge_cost(**judge.spent, rule=rule)
         shared["judge_cost_dollars_so_far"] = judge_cost(**judge.spent_so_far(), rule=rule)
-    curated_only = {"borderline": dg.MetadataValue.md(borderline_markdown(curated, rejected, curation))}
-    rejected_only = {"most_rejected": dg.MetadataValue.md(most_rejected_markdown(rejected, curation))}
+    curated_only = {"borderline": markdown(borderline_markdown(curated, rejected, curation))}
+    rejected_only = {"most_rejected": markdown(most_rejected_markdown(rejected, curation))}
     for key, table, captions, columns, own in (
         ("curated_captions", CURATED, curated, ("source", "text", "shard"), curated_only),
         ("rejected_captions", REJECTED, rejected, ("source", "text", "rejected_by", "problem"), rejected_only),
@@ -141,7 +139,7 @@ def curate(
                 **set_for_this_run,
                 **shared,
                 **own,
-                "statistics": dg.MetadataValue.md(statistics_markdown(captions, curation)),
+                "statistics": markdown(statistics_markdown(captions, curation)),
                 "preview": _preview(captions, *columns),
             },
         )

@@ -5,12 +5,15 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from synthvlm_dagster.captions.markdown import shortened
 from synthvlm_dagster.dataset.coverage import complete_scores, score_coverage
 from synthvlm_dagster.dataset.exports.card import CARD, write_card
 from synthvlm_dagster.dataset.exports.huggingface import FOLDER as HUGGINGFACE_FOLDER
 from synthvlm_dagster.dataset.exports.huggingface import write_huggingface
+from synthvlm_dagster.dataset.exports.llava import COLUMNS as LLAVA_COLUMNS
 from synthvlm_dagster.dataset.exports.llava import FOLDER as LLAVA_FOLDER
 from synthvlm_dagster.dataset.exports.llava import write_llava
+from synthvlm_dagster.dataset.exports.webdataset import COLUMNS as WEBDATASET_COLUMNS
 from synthvlm_dagster.dataset.exports.webdataset import FOLDER as WEBDATASET_FOLDER
 from synthvlm_dagster.dataset.exports.webdataset import write_webdataset
 from synthvlm_dagster.dataset.made_with import recipe_as_made
@@ -27,7 +30,7 @@ from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.assets import generated_images
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.launchpad import SelectionOfOneRun
-from synthvlm_dagster.metadata import table_metadata
+from synthvlm_dagster.metadata import markdown, rows_metadata, table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.scores.assets import image_scores
 from synthvlm_dagster.scores.embeddings import read_embeddings
@@ -119,10 +122,9 @@ def llava_dataset(
     return dg.MaterializeResult(
         data_version=dg.DataVersion(fingerprint(storage.version(SELECTED), recipe.exports.llava, recipe.seed)),
         metadata={
-            "dagster/uri": storage.url(LLAVA_FOLDER),
-            "dagster/row_count": export.pairs,
+            **rows_metadata(storage, LLAVA_FOLDER, row_count=export.pairs, columns=LLAVA_COLUMNS),
             "megabytes": round(export.bytes / 1e6, 3),
-            "sample": dg.MetadataValue.json(export.sample or {}),
+            "sample": _sample(export.sample),
         },
     )
 
@@ -130,7 +132,7 @@ def llava_dataset(
 @dg.asset(
     deps=[selected_pairs],
     group_name="dataset",
-    kinds={"webdataset"},
+    kinds={"webdataset", "file"},
     owners=["team:data"],
     code_version=f"1-{fingerprint(active_recipe().exports.webdataset)}",
 )
@@ -145,11 +147,10 @@ def webdataset(
     return dg.MaterializeResult(
         data_version=dg.DataVersion(fingerprint(storage.version(SELECTED), recipe.exports.webdataset)),
         metadata={
-            "dagster/uri": storage.url(WEBDATASET_FOLDER),
-            "dagster/row_count": export.pairs,
+            **rows_metadata(storage, WEBDATASET_FOLDER, row_count=export.pairs, columns=WEBDATASET_COLUMNS),
             "tar_files": export.tars,
             "megabytes": round(export.bytes / 1e6, 3),
-            "sample": dg.MetadataValue.json(export.sample or {}),
+            "sample": _sample(export.sample),
         },
     )
 
@@ -192,7 +193,7 @@ if active_recipe().comparisons:
 @dg.asset(
     deps=["rejected_captions", image_scores, selected_pairs],
     group_name="dataset",
-    kinds={"markdown"},
+    kinds={"markdown", "file"},
     owners=["team:data"],
     code_version=f"1-{fingerprint(active_recipe().what_is_built)}",
 )
@@ -204,7 +205,7 @@ def dataset_card(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Sto
         metadata={
             "dagster/uri": storage.url(CARD),
             "pairs": card.pairs,
-            "card": dg.MetadataValue.md(card.text),
+            "card": markdown(card.text),
         },
     )
 
@@ -228,11 +229,10 @@ def huggingface_dataset(
     return dg.MaterializeResult(
         data_version=dg.DataVersion(fingerprint(storage.version(SELECTED), card, recipe.exports)),
         metadata={
-            "dagster/uri": storage.url(HUGGINGFACE_FOLDER),
-            "dagster/row_count": export.pairs,
+            **rows_metadata(storage, HUGGINGFACE_FOLDER, row_count=export.pairs, columns=export.columns),
             "parquet_files": export.files,
             "megabytes": round(export.bytes / 1e6, 3),
-            "sample": dg.MetadataValue.json(export.sample or {}),
+            "sample": _sample(export.sample),
         },
     )
 
@@ -245,7 +245,7 @@ def huggingface_dataset(
         *(["reference_scores"] if active_recipe().comparisons else []),
     ],
     group_name="dataset",
-    kinds={"html"},
+    kinds={"html", "file"},
     owners=["team:data"],
     code_version=f"2-{fingerprint(active_recipe().what_is_built)}",
 )
@@ -285,11 +285,26 @@ def _means(measures: dict[str, pl.DataFrame]) -> dict[str, Any]:
 def _histograms(measures: dict[str, pl.DataFrame]) -> dict[str, Any]:
     shown = ("generated", "selected")
     return {
-        f"{column}_histogram": dg.MetadataValue.md(text_histogram({name: measures[name][column] for name in shown}))
+        f"{column}_histogram": markdown(text_histogram({name: measures[name][column] for name in shown}))
         for column in _MEASURES
     }
 
 
 def _shown(pairs: pl.DataFrame) -> dg.TableMetadataValue:
     rounded = pairs.select("rank", "text", pl.col(*_MEASURES).round(4), "image_id")
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in rounded.to_dicts()])
+    return dg.MetadataValue.table(
+        [dg.TableRecord({**row, "text": shortened(row["text"])}) for row in rounded.to_dicts()]
+    )
+
+
+def _sample(example: dict[str, Any] | None) -> dg.JsonMetadataValue:
+    """The first entry of an export, without the end of long texts: Dagster keeps it in its event database."""
+    return dg.MetadataValue.json(_with_short_texts(example or {}))
+
+
+def _with_short_texts(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_short_texts(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_short_texts(inner) for inner in value]
+    return shortened(value) if isinstance(value, str) else value

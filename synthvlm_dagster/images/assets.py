@@ -124,7 +124,8 @@ def _work_done(summary: ShardSummary, price_per_gpu_hour: float | None) -> dict[
     """What this materialization made, and what it took."""
     work: dict[str, Any] = {
         "images_made_now": summary.made,
-        "images_per_second": round(summary.images_per_second, 3),
+        # A shard that was complete has no speed: a chart would show it as standing still.
+        **({"images_per_second": round(summary.images_per_second, 3)} if summary.made else {}),
         "seconds": round(summary.seconds, 1),
         "model_load_seconds": round(summary.load_seconds, 1),
         "pictures_drawn_again": summary.retried,

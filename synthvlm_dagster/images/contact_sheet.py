@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-MAX_BYTES = 60_000
+MAX_BYTES = 44_000
 """Of the data URI: Dagster keeps it in its event database, once per materialization."""
 
 _COLUMNS = 4

@@ -188,6 +188,7 @@ class _Work:
             ThreadPoolExecutor(1, "write") as writer,
             closing(draw_images(self._generator, tried, self._batches, self._finish, self._on_warning)) as drawn,
         ):
+            done = 0
             try:
                 for done, (one, result) in enumerate(drawn, start=1):
                     number = chunk_of[one]
@@ -203,6 +204,7 @@ class _Work:
             except BaseException:
                 for part in filter(None, results):
                     self._send(writer, list(part), part)
+                _in_shard(self._shard, self._on_warning)(f"stopped; the {done} pictures that were drawn are kept")
                 raise
             for write in writes:
                 bad |= write.result()

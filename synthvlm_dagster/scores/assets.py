@@ -8,7 +8,7 @@ import polars as pl
 
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.assets import generated_images
-from synthvlm_dagster.metadata import table_metadata
+from synthvlm_dagster.metadata import markdown, table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.scores.checks import evaluate_scores
 from synthvlm_dagster.scores.clip import ClipScorer
@@ -73,7 +73,8 @@ def score_images(
             storage, tables[0], row_count=scores.height, schema=scores_schema(recipe), descriptions=SCORES_COLUMNS
         ),
         "images_scored_now": scoring.measured,
-        "images_per_second": round(scoring.images_per_second, 3),
+        # A shard that was complete has no speed: a chart would show it as standing still.
+        **({"images_per_second": round(scoring.images_per_second, 3)} if scoring.measured else {}),
         "seconds": round(scoring.seconds, 1),
         "scorer": scorer_name(recipe),
         **{name: value for column in columns for name, value in _described(scores, column).items()},
@@ -82,7 +83,7 @@ def score_images(
 
 def _described(scores: pl.DataFrame, column: str) -> dict[str, Any]:
     values = scores[column].drop_nulls()
-    histogram = {f"{column}_histogram": dg.MetadataValue.md(text_histogram({"images": values}))}
+    histogram = {f"{column}_histogram": markdown(text_histogram({"images": values}))}
     if values.is_empty():
         return histogram
     figures = {"mean": values.mean(), "min": values.min(), "max": values.max()}
