@@ -30,10 +30,9 @@ _EVERYONE = re.compile(r"(?<=<)(?=!)|(?<=@)(?=(?:channel|here|everyone|all)\b)")
 def notify(title: str, text: str, facts: Mapping[str, str] | None = None) -> None:
     """Post a message to the webhook, if there is one, as the JSON object {"title": …, "text": …, "fields": {…}}.
 
-    The text begins with the title, because Slack, Mattermost and their kin show the field `text` alone; Teams shows
-    both. Credentials are masked, and nobody is addressed, whatever the text holds. A webhook that does not take the
-    message, at once or in a second try, costs a warning in the log and ten seconds at most, never the work that the
-    message is about.
+    The text begins with the title, because Slack, Mattermost and their kin show the field `text` alone. Credentials are
+    masked, and nobody is addressed, whatever the text holds. A webhook that does not take the message, at once or in a
+    second try, costs a warning in the log and ten seconds at most, never the work that the message is about.
 
     Args:
         title: what happened, in one line.
