@@ -124,10 +124,10 @@ class Deployment:
         params = {"assetSelection": [{"path": [asset]} for asset in assets], "allPartitions": True}
         return self._request("launchPartitionBackfill", LAUNCH_BACKFILL, params=params)["backfillId"]
 
-    def launch_run(self, job: str) -> str:
-        """Queue a run of a job; returns its id."""
+    def launch_run(self, job: str, config: dict | None = None) -> str:
+        """Queue a run of a job, with what a person writes in the launchpad; returns its id."""
         location = {"repositoryLocationName": "synthvlm_dagster", "repositoryName": "__repository__"}
-        params = {"selector": {**location, "jobName": job}}
+        params = {"selector": {**location, "jobName": job}, "runConfigData": json.dumps(config or {})}
         return self._request("launchRun", LAUNCH_RUN, params=params)["run"]["runId"]
 
     def terminate_run(self, run_id: str) -> None:
