@@ -12,7 +12,7 @@ aside, and the next round makes everything anew on the same Dagster instance, un
 recipe is run undisturbed once; every round must select the very same pairs.
 
 The seed decides the victims and the pauses; what a kill meets is up to the machine. Exit code 1 when a promise is
-broken.
+broken. Ctrl-C, once, or SIGTERM: no more kills; the round is ended and the table printed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tarfile
 import tempfile
@@ -99,6 +100,12 @@ class Soak:
             finally:
                 self.deployment.stop()
 
+    def end_soon(self) -> None:
+        """Kill nothing more; a second time, stop at once."""
+        if not self.kills_left:
+            raise KeyboardInterrupt
+        self.kills_left = 0
+
     def _one_round(self, instance: dg.DagsterInstance) -> None:
         self.backfill = None
         next_kill = time.monotonic() + self._next_pause()
@@ -147,7 +154,7 @@ class Soak:
             self.deployment.kill(victim)
         began = time.monotonic()
         self.kills[victim] += 1
-        self.kills_left -= 1
+        self.kills_left = max(self.kills_left - 1, 0)
         print(f"{time.strftime('%H:%M:%S')}  killed {victim} ({self.kills.total()})", flush=True)
         if down:
             time.sleep(self.random.uniform(0, 3))
@@ -275,6 +282,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         captions = None if options.demo else options.captions
         soak = Soak(options.folder or Path(temporary), captions, options.kills, options.pause, options.seed)
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signal_number, lambda *_: soak.end_soon())
         began = time.monotonic()
         soak.run()
         lines = [*((name, str(soak.found[name])) for name in PROMISED_ZERO)]

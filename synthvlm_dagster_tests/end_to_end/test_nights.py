@@ -34,8 +34,8 @@ operations:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
-    """A finished project of twelve captions with one image each, in five shards."""
-    project = make_project(tmp_path_factory.mktemp("nights") / "project", captions=CAPTIONS, shards=5, attempts=1)
+    """A finished project of twelve captions with one image each, in three shards."""
+    project = make_project(tmp_path_factory.mktemp("nights") / "project", captions=CAPTIONS, shards=3, attempts=1)
     recipe = project.folder / "recipe.yaml"
     priced = recipe.read_text().replace("  image_format: png\n", "  image_format: png\n  price_per_gpu_hour: 3600\n")
     recipe.write_text(
@@ -190,15 +190,15 @@ def test_another_number_of_attempts_loses_no_image_of_the_night(project):
 def test_scattered_stale_shards_are_made_again_in_one_run(project):
     storage = project.storage
     shards = project.recipe.shard_keys[::2]
-    for path in storage.files("images"):
+    for path in storage.files("scores"):
         if path.split("/")[-2] in shards:
             storage.delete(path)
-    outcome = project.synthvlm("run")
+    outcome = project.synthvlm("run", "--select", 'key:"image_scores"')
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    assert len(project.image_ids()) == CAPTIONS + MAX_IMAGES
+    assert tried_images(project.recipe, storage)["weighted_score"].null_count() == 0
     with dg.DagsterInstance.from_config(str(project.home)) as instance:
         [run] = instance.get_runs(dg.RunsFilter(job_name="repair_shards"))
-        assert run.run_config["ops"]["repair"]["config"] == {"shards": shards, "assets": ["generated_images"]}
+        assert run.run_config["ops"]["repair"]["config"] == {"shards": shards, "assets": ["image_scores"]}
         for shard in shards:
-            wanted = dg.AssetRecordsFilter(dg.AssetKey("generated_images"), asset_partitions=[shard])
+            wanted = dg.AssetRecordsFilter(dg.AssetKey("image_scores"), asset_partitions=[shard])
             assert instance.fetch_materializations(wanted, limit=1).records[0].run_id == run.run_id
