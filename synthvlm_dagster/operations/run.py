@@ -21,6 +21,8 @@ from synthvlm_dagster.storage import Storage
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 ASSET_JOB = "__ASSET_JOB"
+_NO_RETRY = {"dagster/max_retries": "0"}
+"""A run in the process of its caller cannot be started again by Dagster; the caller does."""
 SHARD_WORK = {
     "generated_images": shards_to_generate,
     "image_scores": shards_to_score,
@@ -191,7 +193,7 @@ class Pipeline:
                 run_config={"loggers": {"console": {}}},
                 instance=self.instance,
                 asset_selection=list(step.assets),
-                tags={"synthvlm/recipe": self.recipe.name, **tags, **worker_tag(run_id), **shards},
+                tags={"synthvlm/recipe": self.recipe.name, **_NO_RETRY, **tags, **worker_tag(run_id), **shards},
                 raise_on_error=False,
             ).success
 
