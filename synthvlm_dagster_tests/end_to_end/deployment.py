@@ -22,6 +22,8 @@ from synthvlm_dagster.operations.runs.tags import worker_of
 from synthvlm_dagster_tests.end_to_end.project import Project
 
 CODE_SERVER, DAEMON, WEB_SERVER = "code server", "daemon", "web server"
+# A backfill waits for its code server, in place of failing.
+SETTINGS = {"DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1"}
 LAUNCH_RUN = """
 mutation($params: ExecutionParams!) {
   launchRun(executionParams: $params) {
@@ -77,7 +79,7 @@ class Deployment:
         for name in names or self.commands:
             with (self.project.folder / f"{name}.log").open("a") as log:
                 self.services[name] = self.project.start(
-                    *self.commands[name], stdout=log, stderr=log, start_new_session=True
+                    *self.commands[name], environment=SETTINGS, stdout=log, stderr=log, start_new_session=True
                 )
 
     def kill(self, name: str) -> None:
