@@ -93,7 +93,9 @@ def find_files(source: CaptionSource) -> list[SourceFile]:
         CaptionSourceError: nothing is there, the glob matches no file, or the path is a folder and not a dataset.
     """
     try:
-        filesystem, path = _up_to_date_filesystem(source.path)
+        filesystem, path = fsspec.core.url_to_fs(source.path)
+        # A process that lives for weeks must see what has come since its first look.
+        filesystem.invalidate_cache()
         details = _matching(filesystem, path, source)
     except CaptionSourceError:
         raise
@@ -121,17 +123,6 @@ def find_files(source: CaptionSource) -> list[SourceFile]:
         )
         for found, info in sorted(details.items())
     ]
-
-
-def _up_to_date_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The filesystem of a URL and the path in it; a process that lives for weeks sees what has come since."""
-    filesystem, path = fsspec.core.url_to_fs(url)
-    if isinstance(filesystem, AbstractArchiveFileSystem):
-        # An archive's list of files is read once, when its filesystem is made.
-        type(filesystem).clear_instance_cache()
-        filesystem, path = fsspec.core.url_to_fs(url)
-    filesystem.invalidate_cache()
-    return filesystem, path
 
 
 def _matching(filesystem: fsspec.AbstractFileSystem, path: str, source: CaptionSource) -> dict[str, dict[str, Any]]:

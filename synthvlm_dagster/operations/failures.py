@@ -7,6 +7,8 @@ from typing import Any
 
 import dagster as dg
 
+from synthvlm_dagster.operations.notifications.secrets import masked
+
 _LINES = 8
 """Of each step's error; the event log has it whole, with the stack traces."""
 _WIDTH = 500
@@ -23,7 +25,7 @@ def failure_in_words(instance: dg.DagsterInstance, run_id: str) -> str:
         run_id: of a run that failed.
 
     Returns:
-        Lines without stack traces; empty when nothing is recorded of the failure.
+        Lines without stack traces and credentials; empty when nothing is recorded of the failure.
     """
     steps = _events(instance, run_id, dg.DagsterEventType.STEP_FAILURE)
     if steps:
@@ -38,16 +40,16 @@ def _events(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType
 
 
 def _cause(failure: Any) -> str:
-    """What a failure says that was raised on purpose, or the message of the error at the bottom of the chain."""
+    """What a failure says that was raised on purpose, or the message of the error inside those of Dagster."""
     described = getattr(failure, "user_failure_data", None)
     if described is not None and described.description:
         return str(described.description)
     error = getattr(failure, "error", None)
-    while error is not None and error.cause is not None:
+    while error is not None and error.cause is not None and str(error.cls_name).startswith("Dagster"):
         error = error.cause
     return _MODULE.sub("", error.message) if error is not None else ""
 
 
 def _first_lines(text: str) -> str:
-    lines = [line[:_WIDTH] for line in text.strip().splitlines() if line.strip()]
+    lines = [line[:_WIDTH] for line in masked(text).strip().splitlines() if line.strip()]
     return "\n".join([*lines[:_LINES], *(["…"] if len(lines) > _LINES else [])])

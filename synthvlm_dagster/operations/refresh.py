@@ -73,7 +73,7 @@ def make_everything_missing(
 
     tags = {LAUNCHED_BY_TAG: context.run_id}
     if not pipeline.run_missing(selected or set(pipeline.asset_keys()), None, tags, announce):
-        raise dg.Failure(_failures(context, tags), allow_retries=False)
+        raise dg.Failure(_failures(context.instance, context.run_id), allow_retries=False)
     return len(launched)
 
 
@@ -86,6 +86,12 @@ def _record_killed(instance: dg.DagsterInstance) -> None:
             instance.report_run_failed(run, "The process of this run was killed. What it had finished is kept.")
 
 
-def _failures(context: dg.OpExecutionContext, tags: dict[str, str]) -> str:
-    failed = context.instance.get_runs(dg.RunsFilter(tags=tags, statuses=[dg.DagsterRunStatus.FAILURE]))
-    return "\n".join(f"run {run.run_id}: {failure_in_words(context.instance, run.run_id)}" for run in failed)
+def _failures(instance: dg.DagsterInstance, run_id: str) -> str:
+    """What failed in the runs that a run launched; those that only ended because it was canceled are canceled too."""
+    failed = instance.get_runs(dg.RunsFilter(tags={LAUNCHED_BY_TAG: run_id}, statuses=[dg.DagsterRunStatus.FAILURE]))
+    launcher = instance.get_run_by_id(run_id)
+    if launcher is not None and launcher.status == dg.DagsterRunStatus.CANCELING:
+        for run in failed:
+            instance.report_run_canceled(run, "Canceled with the run that launched it. What it had finished is kept.")
+        return "canceled"
+    return "\n".join(f"run {run.run_id}: {failure_in_words(instance, run.run_id)}" for run in failed)

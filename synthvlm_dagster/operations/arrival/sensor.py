@@ -26,7 +26,8 @@ WATCHED_TABLE = "captions/watched"
 """The files of the last launch, to tell a person what has changed since; the cursor holds their fingerprint alone."""
 
 _SCHEMA = pl.Schema({"file": pl.String(), "mark": pl.String()})
-_NOT_STARTED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
+# Not NOT_STARTED: so stands a run whose launch broke off when the daemon was killed. Asked for again, it is launched.
+_WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING]
 _FAILED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 _RUN_KEY_TAG = "dagster/run_key"
 _caller = Caller()
@@ -49,10 +50,12 @@ def new_captions(
     settings = recipe.operations.new_captions
     watch = Watch.from_cursor(context.cursor)
     try:
-        files = _caller.call(lambda: look_at_files(recipe.sources), settings.answer_seconds)
-        before = _files_of_last_launch(storage, watch)
-    except SynthVLMError as error:
-        return _skip(watch, f"nothing is launched: {error}")
+        files, before = _caller.call(
+            lambda: (look_at_files(recipe.sources), _files_of_last_launch(storage, watch)), settings.answer_seconds
+        )
+    # Every filesystem has errors of its own, and the next look may find it mended.
+    except Exception as error:
+        return _skip(watch, _why_not(error))
     version = files_version(files)
     watch = watch.after_look(version, time.time())
     failed = _last_run_failed(context.instance, watch)
@@ -77,21 +80,26 @@ def _launch(
     files: dict[str, str],
     changes: Changes,
 ) -> dg.SensorResult:
-    waiting = context.instance.get_runs(dg.RunsFilter(job_name=REFRESH_JOB, statuses=_NOT_STARTED), limit=1)
+    waiting = context.instance.get_runs(dg.RunsFilter(job_name=REFRESH_JOB, statuses=_WAITING), limit=1)
     if waiting:
         return _skip(watch, f"{changes.in_words()}. Run {waiting[0].run_id} has to be started first")
-    settings = recipe.operations.new_captions
     touched = [*changes.new, *changes.changed]
+
+    def prepare() -> tuple[bool, str | None]:
+        read_before = not watch.handled and _read_version(context.instance) == source_version(recipe.sources)
+        problem = why_unfit(recipe.sources, touched)
+        if problem is None:
+            # Before the cursor, which tells whether it is the table of that launch.
+            storage.write_table(WATCHED_TABLE, pl.DataFrame(sorted(files.items()), schema=_SCHEMA, orient="row"))
+        return read_before, problem
+
     try:
-        read_before = not watch.handled and _read_version(context.instance) == _caller.call(
-            lambda: source_version(recipe.sources), settings.answer_seconds
-        )
-        if problem := _caller.call(lambda: why_unfit(recipe.sources, touched), settings.answer_seconds):
-            return _skip(watch, f"nothing is launched: {problem}")
-        # Before the cursor, which tells whether it is the table of that launch.
-        storage.write_table(WATCHED_TABLE, pl.DataFrame(sorted(files.items()), schema=_SCHEMA, orient="row"))
-    except SynthVLMError as error:
-        return _skip(watch, f"nothing is launched: {error}")
+        read_before, problem = _caller.call(prepare, recipe.operations.new_captions.answer_seconds)
+    # As above.
+    except Exception as error:
+        return _skip(watch, _why_not(error))
+    if problem is not None:
+        return _skip(watch, f"nothing is launched: {problem}")
     handled = watch.after_launch()
     if read_before:
         return _skip(handled, f"the {len(files):,} caption files have been read before; from now on they are watched")
@@ -122,6 +130,11 @@ def _read_version(instance: dg.DagsterInstance) -> str | None:
         version = record.asset_materialization and record.asset_materialization.metadata.get("source_version")
         return str(version.value) if version else None
     return None
+
+
+def _why_not(error: Exception) -> str:
+    kind = "" if isinstance(error, SynthVLMError) else f"{type(error).__name__}: "
+    return f"nothing is launched: {kind}{error}"
 
 
 def _skip(watch: Watch, reason: str) -> dg.SensorResult:

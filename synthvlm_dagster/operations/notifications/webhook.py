@@ -30,10 +30,9 @@ _EVERYONE = re.compile(r"(?<=<)(?=!)|(?<=@)(?=(?:channel|here|everyone|all)\b)")
 def notify(title: str, text: str, facts: Mapping[str, str] | None = None) -> None:
     """Post a message to the webhook, if there is one, as the JSON object {"title": …, "text": …, "fields": {…}}.
 
-    The text begins with the title, because Slack, Mattermost and their kin show the field `text` alone; Teams shows
-    both. Credentials are masked, and nobody is addressed, whatever the text holds. A webhook that does not take the
-    message, at once or in a second try, costs a warning in the log and ten seconds at most, never the work that the
-    message is about.
+    The text begins with the title, because Slack, Mattermost and their kin show the field `text` alone. Credentials are
+    masked, and nobody is addressed, whatever the text holds. A webhook that does not take the message, at once or in a
+    second try, costs a warning in the log and ten seconds at most, never the work that the message is about.
 
     Args:
         title: what happened, in one line.
@@ -81,8 +80,9 @@ def _post(url: str, message: Mapping[str, object]) -> None:
 
 def _harmless(text: str) -> str:
     """The text without credentials, and without the marks that alert a whole channel."""
-    cut = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
-    return _EVERYONE.sub("\u200b", masked(cut))
+    # Half a credential would not be known as one: masked first, then cut.
+    text = masked(text)
+    return _EVERYONE.sub("\u200b", text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…")
 
 
 def _warn(title: str, problem: str) -> None:
