@@ -9,7 +9,7 @@ importing PyTorch, loading the model. The work is the seconds from a shard's fir
     python benchmarks/backfill.py                                              # 40 short shards
     python benchmarks/backfill.py --seconds-per-shard 60 --variants package    # 40 shards of a minute
 
-The peer, in the same program, is Dagster's default of one run per partition.
+The peer, in the same program, is Dagster's default of one run per partition. Runs go one at a time, as on one GPU.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ import yaml
 from synthvlm_dagster.demo.world import all_scenes, phrasings
 from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, PLAN_TABLE
 from synthvlm_dagster.operations.home import PROJECT_FILES, lay_out_dagster_home, project_file
+from synthvlm_dagster.operations.runs.gpu_pool import set_pool_limit
 from synthvlm_dagster.storage import Storage
 
 VARIANTS = {"package": "several shards per run", "default": "one run per shard, Dagster's default"}
@@ -99,7 +100,9 @@ def backfill(options: argparse.Namespace, shards: int, images: int, shards_per_r
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         keys = lay_out_project(folder, options, shards, images, shards_per_run)
-        with dagster_dev(folder) as query, dg.DagsterInstance.from_config(str(folder / ".dagster_home")) as instance:
+        with dg.DagsterInstance.from_config(str(folder / ".dagster_home")) as instance, dagster_dev(folder) as query:
+            # Until a pool has been asked for once, Dagster starts all that wait for it.
+            set_pool_limit(instance, 1)
             began = time.time()
             answer = query(LAUNCH, partitions=keys)["launchPartitionBackfill"]
             if "backfillId" not in answer:

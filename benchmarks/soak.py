@@ -26,7 +26,8 @@ import tarfile
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -64,15 +65,15 @@ class Soak:
 
     Args:
         folder: for the project.
-        captions: of the small project; None: the demo recipe.
+        make: lays out the project in a folder.
         kills: how many.
         pause: mean seconds between two kills, from when everything runs again.
         seed: of victims and pauses.
     """
 
-    def __init__(self, folder: Path, captions: int | None, kills: int, pause: float, seed: int) -> None:
-        self.project = soak_project(folder / "disturbed", captions)
-        self.reference = selected_pairs(run_undisturbed(folder / "undisturbed", captions))
+    def __init__(self, folder: Path, make: Callable[[Path], Project], kills: int, pause: float, seed: int) -> None:
+        self.project = make(folder / "disturbed")
+        self.reference = selected_pairs(run_undisturbed(make(folder / "undisturbed")))
         self.deployment = Deployment(self.project)
         self.kills_left = kills
         self.pause = pause
@@ -208,24 +209,34 @@ class Soak:
             print(f"orphan: {process.pid} {' '.join(process.cmdline())}", flush=True)
 
 
-def soak_project(folder: Path, captions: int | None) -> Project:
-    """The folder of a user: the small project of the tests, or the demo recipe; runs are tried again after crashes."""
-    project = make_project(folder, captions=captions or 1, shards=4, attempts=4)
-    if captions is None:
-        demo = (RECIPES_FOLDER / "demo.yaml").read_text(encoding="utf-8")
-        (folder / "recipe.yaml").write_text(f"storage: storage\n{demo}", encoding="utf-8")
-    settings = yaml.safe_load((folder / "dagster.yaml").read_text(encoding="utf-8"))
+def small_project(folder: Path, *, captions: int, shards: int) -> Project:
+    """The small project of the tests, with four images of each caption."""
+    return _with_retries(make_project(folder, captions=captions, shards=shards, attempts=4))
+
+
+def demo_project(folder: Path) -> Project:
+    """The demo recipe in a folder of its own."""
+    project = make_project(folder)
+    demo = (RECIPES_FOLDER / "demo.yaml").read_text(encoding="utf-8")
+    (folder / "recipe.yaml").write_text(f"storage: storage\n{demo}", encoding="utf-8")
+    return _with_retries(project)
+
+
+def _with_retries(project: Project) -> Project:
+    """Have Dagster try runs again after crashes."""
+    file = project.folder / "dagster.yaml"
+    settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     settings["run_retries"]["max_retries"] = max(settings["run_retries"]["max_retries"], LEAST_RETRIES)
-    (folder / "dagster.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    file.write_text(yaml.safe_dump(settings), encoding="utf-8")
     return project
 
 
-def run_undisturbed(folder: Path, captions: int | None) -> Project:
-    """The same project, made in one go in a terminal."""
-    project = soak_project(folder, captions)
-    outcome = project.synthvlm("run")
-    if outcome.returncode:
-        raise SystemExit(f"the undisturbed run failed:\n{outcome.stdout}{outcome.stderr}")
+def run_undisturbed(project: Project) -> Project:
+    """Make all of a project in one go, in a terminal."""
+    log = project.folder / "run.log"
+    with log.open("w") as output:
+        if project.start("synthvlm_dagster.cli", "run", stdout=output, stderr=output).wait():
+            raise SystemExit(f"the undisturbed run failed:\n{log.read_text()}")
     return project
 
 
@@ -274,14 +285,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", action="store_true", help="the demo recipe, in place of the small project")
     parser.add_argument("--captions", type=int, default=24, help="of the small project; each gets four images")
+    parser.add_argument("--shards", type=int, default=4, help="of the small project")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--pause", type=float, default=6.0, help="mean seconds between kills")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="kept afterwards; default: a temporary one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        captions = None if options.demo else options.captions
-        soak = Soak(options.folder or Path(temporary), captions, options.kills, options.pause, options.seed)
+        small = partial(small_project, captions=options.captions, shards=options.shards)
+        make = demo_project if options.demo else small
+        soak = Soak(options.folder or Path(temporary), make, options.kills, options.pause, options.seed)
         for signal_number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signal_number, lambda *_: soak.end_soon())
         began = time.monotonic()

@@ -27,6 +27,8 @@ ASSET_JOB = "__ASSET_JOB"
 SCATTERED_JOB = "repair_shards"
 """Job that makes shards which are not neighbours in one run; see `repair.job`."""
 _SHARDS_NAMED = 6
+_NO_RETRY = {"dagster/max_retries": "0"}
+"""A run in the process of its caller cannot be started again by Dagster; the caller does."""
 SHARD_WORK = {
     "generated_images": shards_to_generate,
     "image_scores": shards_to_score,
@@ -230,7 +232,7 @@ class Pipeline:
         return [dep.asset_key for dep in self._specs[key].deps]
 
     def _launch(self, step: Step, tags: Mapping[str, str]) -> dg.ExecuteInProcessResult:
-        tags = {"synthvlm/recipe": self.recipe.name, **tags}
+        tags = {"synthvlm/recipe": self.recipe.name, **_NO_RETRY, **tags}
         config: dict[str, Any] = {"loggers": {"console": {}}}
         if step.scattered:
             names = [key.to_user_string() for key in step.assets]

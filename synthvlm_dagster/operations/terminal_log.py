@@ -39,7 +39,7 @@ class TerminalLogHandler(logging.Handler):
         elif _is_failed_check(event):
             message, style = _finding_of(event.event_specific_data), "yellow"
         else:
-            message = cause_of(event)
+            message = _cause_of(event)
         line.append(message, style=style)
         with tqdm.external_write_mode(file=self._console.file):
             self._console.print(line)
@@ -54,7 +54,7 @@ def _finding_of(check: dg.AssetCheckEvaluation) -> str:
     return f"check {check.check_name}, {check.severity.value}: {check.description or 'did not pass'}"
 
 
-def cause_of(event: dg.DagsterEvent) -> str:
+def _cause_of(event: dg.DagsterEvent) -> str:
     """What went wrong at first, without the stack traces, which the event log in the UI has."""
     error = getattr(event.event_specific_data, "error", None)
     while error is not None and error.cause is not None:

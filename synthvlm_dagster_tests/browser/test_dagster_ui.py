@@ -50,10 +50,10 @@ def open_materialize_dialog(page, label):
     page.get_by_text("Partition selection").wait_for()
 
 
-def runs_launched_by(ui, page, button):
+def runs_launched_by(ui, button):
     """Click, and give a function that lists the runs since, newest first."""
     before = {run["runId"] for run in runs(ui)}
-    page.get_by_role("button", name=button).first.click()
+    button.click()
     return lambda: [run for run in runs(ui) if run["runId"] not in before]
 
 
@@ -63,9 +63,12 @@ def launch_shards(ui, page, *shards):
     page.get_by_text("Select a partition").click()
     for shard in shards:
         page.get_by_placeholder("Filter partitions").fill(shard)
-        page.get_by_text("Select all").click()
+        page.get_by_text("Select all (1)").wait_for()
+        # The list lies over everything else, and so comes last.
+        page.locator(f'text="{shard}" >> visible=true').last.click()
     page.get_by_text("Launch runs to materialize").click()
-    return runs_launched_by(ui, page, re.compile("Launch (1 run|backfill)"))
+    page.get_by_text(re.compile(rf"^{len(shards)} partitions?$")).first.wait_for()
+    return runs_launched_by(ui, page.get_by_role("button", name=re.compile("Launch (1 run|backfill)")))
 
 
 def open_launchpad(ui, page, asset):
@@ -205,7 +208,7 @@ def test_a_failed_shard_is_seen_and_repaired_alone(ui, page, screenshot):
         page.get_by_role("button", name=choice, exact=True).click()
         page.get_by_text(re.compile(rf"^{count} partitions?$")).first.wait_for()
     screenshot("backfill-failed")
-    launched = runs_launched_by(ui, page, "Launch 1 run")
+    launched = runs_launched_by(ui, page.get_by_role("button", name="Launch 1 run"))
     ui.wait_for(lambda: status(ui, "generated_images")["partitionStats"]["numMaterialized"] == 3, "the repair")
     [repaired] = launched()
     assert {"key": "dagster/partition", "value": "0001"} in repaired["tags"]
@@ -213,7 +216,9 @@ def test_a_failed_shard_is_seen_and_repaired_alone(ui, page, screenshot):
     assert made_again.equals(made_first), "made again, an image is the same to the byte"
 
     page.goto(f"{ui.url}/runs/{failed['runId']}")
-    launched = runs_launched_by(ui, page, "Re-execute from failure")
+    page.get_by_role("button", name="Re-execute all").locator("xpath=following::button[1]").click()
+    page.get_by_text("From failure").click()
+    launched = runs_launched_by(ui, page.get_by_role("button", name="Confirm"))
     ui.wait_for(lambda: [run["status"] for run in launched()] == ["SUCCESS"], "the run from the failure on")
     assert len(ui.project.image_ids()) == len(set(ui.project.image_ids())) == 20, "nothing was missing any more"
 
@@ -250,7 +255,7 @@ def test_a_cancelled_generation_keeps_its_images_and_goes_on_from_there(ui, page
     page.get_by_text("Canceled").first.wait_for()
     screenshot("cancelled-run")
 
-    launched = runs_launched_by(ui, page, "Re-execute all")
+    launched = runs_launched_by(ui, page.get_by_role("button", name="Re-execute all"))
     ui.wait_for(lambda: [run["status"] for run in launched()] == ["SUCCESS"], "the rest")
     assert newest_numbers(ui, "generated_images")["images_made_now"] == planned - kept
     names = ui.project.image_ids()

@@ -22,6 +22,8 @@ from synthvlm_dagster.operations.runs.tags import worker_of
 from synthvlm_dagster_tests.end_to_end.project import Project
 
 CODE_SERVER, DAEMON, WEB_SERVER = "code server", "daemon", "web server"
+# A backfill waits for its code server, in place of failing.
+SETTINGS = {"DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1"}
 LAUNCH_RUN = """
 mutation($params: ExecutionParams!) {
   launchRun(executionParams: $params) {
@@ -77,7 +79,7 @@ class Deployment:
         for name in names or self.commands:
             with (self.project.folder / f"{name}.log").open("a") as log:
                 self.services[name] = self.project.start(
-                    *self.commands[name], stdout=log, stderr=log, start_new_session=True
+                    *self.commands[name], environment=SETTINGS, stdout=log, stderr=log, start_new_session=True
                 )
 
     def kill(self, name: str) -> None:
@@ -124,10 +126,10 @@ class Deployment:
         params = {"assetSelection": [{"path": [asset]} for asset in assets], "allPartitions": True}
         return self._request("launchPartitionBackfill", LAUNCH_BACKFILL, params=params)["backfillId"]
 
-    def launch_run(self, job: str) -> str:
-        """Queue a run of a job; returns its id."""
+    def launch_run(self, job: str, config: dict | None = None) -> str:
+        """Queue a run of a job, with what a person writes in the launchpad; returns its id."""
         location = {"repositoryLocationName": "synthvlm_dagster", "repositoryName": "__repository__"}
-        params = {"selector": {**location, "jobName": job}}
+        params = {"selector": {**location, "jobName": job}, "runConfigData": json.dumps(config or {})}
         return self._request("launchRun", LAUNCH_RUN, params=params)["run"]["runId"]
 
     def terminate_run(self, run_id: str) -> None:

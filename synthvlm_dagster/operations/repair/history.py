@@ -12,11 +12,12 @@ from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGra
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, BulkActionStatus
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
+from synthvlm_dagster.operations.failures import failure_in_words
+from synthvlm_dagster.operations.notifications.secrets import masked
 from synthvlm_dagster.operations.repair.broken import FAILED, IN_PROGRESS, shard_states
 from synthvlm_dagster.operations.repair.job import repair, repair_shards
 from synthvlm_dagster.operations.repair.levels import levels_of
 from synthvlm_dagster.operations.repair.policy import FailedShard
-from synthvlm_dagster.operations.terminal_log import cause_of
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.shards import ERRORS_OF_SHARDS
 
@@ -127,21 +128,14 @@ def _shards_in_backfills(instance: dg.DagsterInstance, assets: list[dg.AssetKey]
 def _errors_of_run(instance: dg.DagsterInstance, run_id: str) -> tuple[Mapping[str, str], str]:
     """What went wrong with each shard, as far as the run lived to tell it; and with the run."""
     of_shards: dict[str, str] = {}
-    of_run = "the run has left no reason"
-    types = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
-    for entry in instance.all_logs(run_id, of_type=types):
-        event = entry.dagster_event
-        if event is None:
-            continue
-        if event.is_step_failure:
-            told = event.step_failure_data.user_failure_data
-            errors = (told.metadata if told else {}).get(ERRORS_OF_SHARDS)
-            of_shards |= errors.value if isinstance(errors, dg.JsonMetadataValue) else {}  # type: ignore[arg-type]
-            return of_shards, cause_of(event)
-        of_run = cause_of(event)
-    return of_shards, of_run
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        told = entry.dagster_event.step_failure_data.user_failure_data if entry.dagster_event else None
+        errors = (told.metadata if told else {}).get(ERRORS_OF_SHARDS)
+        if isinstance(errors, dg.JsonMetadataValue) and isinstance(errors.value, dict):
+            of_shards |= errors.value
+    return of_shards, failure_in_words(instance, run_id) or "the run has left no reason"
 
 
 def _error_of(errors: tuple[Mapping[str, str], str], shard: str) -> str:
     of_shards, of_run = errors
-    return of_shards.get(shard, of_run)
+    return masked(of_shards.get(shard, of_run))

@@ -1,26 +1,24 @@
-"""Dagster's run launcher, which besides knows whether the worker of a run is alive."""
+"""Dagster's run launcher, which besides notes on which machine a run was launched."""
 
 from __future__ import annotations
 
 import dagster as dg
 from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._core.launcher import LaunchRunContext
 from dagster._core.remote_representation.code_location import GrpcServerCodeLocation
 
-from synthvlm_dagster.operations.runs.dead_runs import why_dead
 from synthvlm_dagster.operations.runs.tags import launcher_tag
 
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
-class WatchingRunLauncher(dg.DefaultRunLauncher):
-    """Launches runs as the default launcher does, and tells Dagster's run monitoring when a worker has died.
+class HostRecordingRunLauncher(dg.DefaultRunLauncher):
+    """Launches runs as the default launcher does, and lets those be found whose worker died before it said who it is.
 
-    The default launcher leaves that to the code server that started the worker. When both are killed – a power cut,
-    or an orphaned worker out of memory – the run stays STARTED for ever and keeps its pool slot. `run_monitoring` in
-    dagster.yaml asks a launcher that supports it every `poll_interval_seconds`, also right after the daemon's start;
-    so it works without any sensor, which a person may switch off, and needs no code location. It asks only about runs
-    that are STARTED: for the others, and for code servers on other machines, see the sensor `dead_runs`.
+    It does not answer Dagster's run monitoring, which could ask it about dead workers. Run monitoring asks about runs
+    that are STARTED alone, and fails a run also while the code server is away, as it is after a power cut: Dagster
+    then cannot launch the run again, and never tries a second time. The sensor `dead_runs` needs the code server, and
+    so comes at the right moment; it knows the machine of the workers, too.
     """
 
     def launch_run(self, context: LaunchRunContext) -> None:
@@ -47,13 +45,3 @@ class WatchingRunLauncher(dg.DefaultRunLauncher):
                 run,
             )
             return True
-
-    @property
-    def supports_check_run_worker_health(self) -> bool:
-        """Yes."""
-        return True
-
-    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Whether the worker of a started run is gone; of one that may live, it says that it does."""
-        reason = why_dead(self._instance, run)
-        return CheckRunHealthResult(WorkerStatus.NOT_FOUND if reason else WorkerStatus.RUNNING, reason)

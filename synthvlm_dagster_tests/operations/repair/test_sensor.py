@@ -151,6 +151,7 @@ def test_a_repair_whose_process_died_counts_once_and_says_so(operated, posted):
     assert "left to a person" in reason(evaluate(operated))
     [message] = posted
     assert message["title"].startswith("2 shards could not be repaired")
+    assert "0001 (generated_images): " in message["text"]
 
 
 def test_shards_that_a_run_still_has_to_make_are_left_to_it(operated):

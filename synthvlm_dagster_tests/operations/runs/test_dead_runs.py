@@ -8,11 +8,9 @@ import time
 import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
-from dagster._core.launcher import WorkerStatus
 
 from synthvlm_dagster.operations.runs import dead_runs
 from synthvlm_dagster.operations.runs.dead_runs import end_dead_runs
-from synthvlm_dagster.operations.runs.launcher import WatchingRunLauncher
 from synthvlm_dagster.operations.runs.sensors import dead_runs as dead_runs_sensor
 from synthvlm_dagster.operations.runs.tags import LAUNCHER_TAG, WORKER_TAG, launcher_tag, worker_tag
 
@@ -123,16 +121,6 @@ def test_a_run_that_ended_while_it_was_looked_at_keeps_its_end(instance, monkeyp
     monkeypatch.setattr(dead_runs, "why_dead", its_worker_ends_just_now)
     assert not end_dead_runs(instance)
     assert status(instance, run) == dg.DagsterRunStatus.SUCCESS
-
-
-def test_the_launcher_tells_run_monitoring(instance):
-    run_launcher = WatchingRunLauncher()
-    run_launcher.register_instance(instance)
-    assert run_launcher.supports_check_run_worker_health
-    dead = a_run(instance, STARTED, worker=lambda run: worker(run, **GONE))
-    assert run_launcher.check_run_worker_health(dead).status == WorkerStatus.NOT_FOUND
-    alive = a_run(instance, STARTED, worker=worker)
-    assert run_launcher.check_run_worker_health(alive).status == WorkerStatus.RUNNING
 
 
 def test_the_sensor_says_what_it_did(instance):
