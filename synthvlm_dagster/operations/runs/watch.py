@@ -43,7 +43,7 @@ def watched(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
 
 def _watch(instance: dg.DagsterInstance, run_id: str, done: threading.Event) -> None:
     code_server = multiprocessing.parent_process()
-    seen_ended = False
+    seen_before = False
     while not done.wait(SECONDS_BETWEEN_LOOKS):
         try:
             run = instance.get_run_by_id(run_id)
@@ -54,12 +54,12 @@ def _watch(instance: dg.DagsterInstance, run_id: str, done: threading.Event) -> 
         if run is None:
             continue
         can_be_told = code_server is not None and code_server.is_alive()
-        cancelled_in_vain = run.status == dg.DagsterRunStatus.CANCELING and not can_be_told
-        # Whoever recorded the end may have told this process too; the first look gives it the time to stop by itself.
-        if cancelled_in_vain or (run.is_finished and seen_ended):
+        should_stop = run.is_finished or (run.status == dg.DagsterRunStatus.CANCELING and not can_be_told)
+        # Somebody else may have told this process too, as other launchers do: the first look leaves it time to stop.
+        if should_stop and seen_before:
             _stop_this_process(run, done)
             return
-        seen_ended = run.is_finished
+        seen_before = should_stop
 
 
 def _stop_this_process(run: dg.DagsterRun, done: threading.Event) -> None:
