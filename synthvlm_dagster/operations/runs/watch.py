@@ -15,6 +15,8 @@ import dagster as dg
 SECONDS_BETWEEN_LOOKS = 5.0
 _SECONDS_TO_STOP = 60.0
 
+_ENDED_ELSEWHERE = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+
 _log = logging.getLogger(__name__)
 
 
@@ -54,7 +56,9 @@ def _watch(instance: dg.DagsterInstance, run_id: str, done: threading.Event) -> 
         if run is None:
             continue
         can_be_told = code_server is not None and code_server.is_alive()
-        should_stop = run.is_finished or (run.status == dg.DagsterRunStatus.CANCELING and not can_be_told)
+        should_stop = run.status in _ENDED_ELSEWHERE or (
+            run.status == dg.DagsterRunStatus.CANCELING and not can_be_told
+        )
         # Somebody else may have told this process too, as other launchers do: the first look leaves it time to stop.
         if should_stop and seen_before:
             _stop_this_process(run, done)
