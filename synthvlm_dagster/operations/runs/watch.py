@@ -15,6 +15,8 @@ import dagster as dg
 SECONDS_BETWEEN_LOOKS = 5.0
 _SECONDS_TO_STOP = 60.0
 
+_ENDED_ELSEWHERE = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +45,7 @@ def watched(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
 
 def _watch(instance: dg.DagsterInstance, run_id: str, done: threading.Event) -> None:
     code_server = multiprocessing.parent_process()
-    seen_ended = False
+    seen_before = False
     while not done.wait(SECONDS_BETWEEN_LOOKS):
         try:
             run = instance.get_run_by_id(run_id)
@@ -54,12 +56,14 @@ def _watch(instance: dg.DagsterInstance, run_id: str, done: threading.Event) -> 
         if run is None:
             continue
         can_be_told = code_server is not None and code_server.is_alive()
-        cancelled_in_vain = run.status == dg.DagsterRunStatus.CANCELING and not can_be_told
-        # Whoever recorded the end may have told this process too; the first look gives it the time to stop by itself.
-        if cancelled_in_vain or (run.is_finished and seen_ended):
+        should_stop = run.status in _ENDED_ELSEWHERE or (
+            run.status == dg.DagsterRunStatus.CANCELING and not can_be_told
+        )
+        # Somebody else may have told this process too, as other launchers do: the first look leaves it time to stop.
+        if should_stop and seen_before:
             _stop_this_process(run, done)
             return
-        seen_ended = run.is_finished
+        seen_before = should_stop
 
 
 def _stop_this_process(run: dg.DagsterRun, done: threading.Event) -> None:
