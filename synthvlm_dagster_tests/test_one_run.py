@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthvlm_dagster.errors import RecipeError, StorageError
@@ -42,17 +42,19 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     return Storage(f"memory://{tmp_path.name}" if request.param == "memory" else str(tmp_path))
 
 
-@given(settings=selections)
-def test_a_table_remembers_its_selection(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, object]) -> None:
+@settings(deadline=None)
+@given(chosen=selections)
+def test_a_table_remembers_its_selection(tmp_path_factory: pytest.TempPathFactory, chosen: dict[str, object]) -> None:
     storage = Storage(str(tmp_path_factory.getbasetemp() / "selections"))
-    changed = with_settings(RECIPE, "selection", settings)
-    for name, value in settings.items():
+    changed = with_settings(RECIPE, "selection", chosen)
+    for name, value in chosen.items():
         assert getattr(changed.selection, name) == value
     storage.write_table("t", ROWS, note(RECIPE, changed, "selection"))
     assert recipe_of_table(RECIPE, storage, "t") == changed
     assert bool(changes(RECIPE, changed)) == (changed != RECIPE)
 
 
+@settings(deadline=None)
 @given(rules=curations)
 def test_a_table_remembers_its_rules(tmp_path_factory: pytest.TempPathFactory, rules: dict[str, object]) -> None:
     storage = Storage(str(tmp_path_factory.getbasetemp() / "rules"))
@@ -73,7 +75,7 @@ def test_changes_are_told_with_what_the_recipe_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "settings", "message"),
+    ("section", "given_settings", "message"),
     [
         ("selection", {"count": 0}, r"selection\.count: Input should be greater than 0"),
         ("selection", {"share": 0.5}, "selection: give exactly one of count"),
@@ -82,9 +84,9 @@ def test_changes_are_told_with_what_the_recipe_says() -> None:
         ("curation", {"rules": {"alnum_ratio": {"min": 7.0}}}, r"curation\.rules\.alnum_ratio\.min: Input should be"),
     ],
 )
-def test_a_mistake_is_named(section: str, settings: dict[str, object], message: str) -> None:
+def test_a_mistake_is_named(section: str, given_settings: dict[str, object], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        with_settings(RECIPE, section, settings)
+        with_settings(RECIPE, section, given_settings)
 
 
 def test_a_table_without_settings_was_made_as_the_recipe_says(storage: Storage) -> None:
