@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
+from urllib.parse import unquote
 
 import fsspec
 import polars as pl
@@ -35,7 +36,9 @@ _READ_BYTES = 1 << 20
 class Storage:
     """A folder of tables and files on a local disk or an object store.
 
-    Every path given to the methods is relative to the storage URL and uses `/`.
+    Every path given to the methods is relative to the storage URL and uses `/`. One that would leave it is refused
+    with a StorageError, whatever the method: `..`, an absolute path, a backslash, a control character, any of these
+    behind %-signs; and nothing is written or deleted through a link that leads out of it.
     """
 
     def __init__(self, url: str) -> None:
@@ -98,7 +101,7 @@ class Storage:
     def delete(self, path: str) -> None:
         """Delete one file; no error when it is not there."""
         try:
-            self._fs.rm_file(self._full(path))
+            self._fs.rm_file(self._inside(path))
         except FileNotFoundError:
             return
 
@@ -113,7 +116,7 @@ class Storage:
         """
         renamed = f"{path}{SET_ASIDE_SUFFIX}"
         try:
-            self._fs.mv(self._full(path), self._full(renamed))
+            self._fs.mv(self._inside(path), self._inside(renamed))
         except OSError as error:
             raise StorageError(f"{self.url(path)}: is damaged and cannot be renamed: {error}") from error
         return renamed
@@ -230,7 +233,7 @@ class Storage:
         """
         try:
             if self._is_local:
-                with replaced_folder(Path(self._full(folder))) as staged:
+                with replaced_folder(Path(self._inside(folder, follow=True))) as staged:
                     yield staged
             else:
                 with tempfile.TemporaryDirectory() as local:
@@ -250,7 +253,7 @@ class Storage:
 
     @contextmanager
     def _staged_file(self, path: str) -> Iterator[Path]:
-        target = self._full(path)
+        target = self._inside(path)
         try:
             if self._is_local:
                 staged = Path(target).with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
@@ -271,7 +274,30 @@ class Storage:
             raise StorageError(f"{self.url(path)}: cannot be written: {error}") from error
 
     def _full(self, path: str) -> str:
+        if path and (reason := _leaves(path)):
+            raise StorageError(
+                f"{path!r}: is no place in the storage {self._fs.unstrip_protocol(self._root)}: {reason}. Correct the "
+                "name that it comes from"
+            )
         return f"{self._root}/{path}".rstrip("/")
+
+    def _inside(self, path: str, *, follow: bool = False) -> str:
+        """The full path of what is to be written or deleted.
+
+        Args:
+            path: below the storage.
+            follow: whether a link at its end counts as what it leads to; without, as what is replaced itself.
+        """
+        full = self._full(path)
+        if self._is_local:
+            real = os.path.realpath(full if follow else Path(full).parent)
+            root = os.path.realpath(self._root)
+            if real != root and not real.startswith(f"{root.rstrip('/')}/"):
+                raise StorageError(
+                    f"{full}: is not written: a link leads out of the storage, to {real}. Remove the link, or mount "
+                    "the other disk in its place"
+                )
+        return full
 
 
 class TemporaryTable:
@@ -349,6 +375,23 @@ def _room_for_temporary_files() -> Iterator[None]:
 def _to_arrow(frame: pl.DataFrame) -> pyarrow.Table:
     # Parquet files of string views cannot be read by older readers.
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _leaves(path: str) -> str | None:
+    """Why a path cannot be one below the storage; None where it can."""
+    decoded = path
+    # Twice, as proxies and clients of object stores may each decode once.
+    for _ in range(2):
+        decoded = unquote(decoded)
+    if any(ord(sign) < 32 or ord(sign) == 127 or "\ud800" <= sign <= "\udfff" for sign in decoded):
+        return "it holds a control character or half a character"
+    if "\\" in decoded:
+        return "it holds a backslash"
+    if "::" in decoded or "://" in decoded:
+        return "it is a URL"
+    if any(part in ("", ".", "..") for part in decoded.split("/")):
+        return "it holds an empty name, . or .."
+    return None
 
 
 def _missing_table(url: str) -> StorageError:
