@@ -10,9 +10,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+_MOST_TOLD = 20
+
 
 def explain_mistakes(error: ValidationError, model: type[BaseModel], file: Path, node: yaml.Node | None) -> str:
-    """One line for each mistake.
+    """One line for each mistake, of the first twenty.
 
     Args:
         error: what pydantic found.
@@ -41,10 +43,15 @@ def explain_mistakes(error: ValidationError, model: type[BaseModel], file: Path,
             message = f"must be a mapping with keys such as {', '.join(_known_keys(model, location))}"
         elif problem["type"] == "tuple_type":
             message = "must be a list"
-        line = _line_of(node, location)
-        place = f"{file}, line {line}" if line else str(file)
-        lines.append(f"{place}: {field}: {message}")
-    return "\n".join(lines)
+        lines.append(f"{place_of(file, node, location)}: {field}: {message}")
+    more = [f"{file}: and {len(lines) - _MOST_TOLD:,} more mistakes"] if len(lines) > _MOST_TOLD else []
+    return "\n".join([*lines[:_MOST_TOLD], *more])
+
+
+def place_of(file: Path, node: yaml.Node | None, location: tuple[int | str, ...]) -> str:
+    """The file and, where it is known, the line of a field of the recipe."""
+    line = _line_of(node, location)
+    return f"{file}, line {line}" if line else str(file)
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
