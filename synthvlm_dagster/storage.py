@@ -27,8 +27,13 @@ if TYPE_CHECKING:
     import pyarrow
 
 WHOLE_TABLE = "table.parquet"
+UNREADABLE_TABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What polars raises where a parquet file is damaged inside; which one, it does not always say."""
 SET_ASIDE_SUFFIX = ".corrupt"
 
+_PARQUET = b"PAR1"
+_DAMAGED = (OSError, ValueError, TypeError, LookupError, RuntimeError, SystemError)
+"""What pyarrow raises for a damaged file, an OSError of its own without a number."""
 _BATCH_ROWS = 65_536
 _READ_BYTES = 1 << 20
 
@@ -167,7 +172,12 @@ class Storage:
             raise _missing_table(self.url(table))
         for path in paths:
             with self.open(path) as file:
-                yield from _batches(file, columns)
+                try:
+                    yield from _batches(file, columns)
+                except _DAMAGED as error:
+                    if getattr(error, "errno", None):
+                        raise StorageError(f"{self.url(path)}: cannot be read: {error}") from error
+                    raise _damaged_table(self.url(path), str(error)) from error
 
     def scan(self, table: str) -> pl.LazyFrame:
         """The rows of every file below the table's folder, lazily, in order of file name.
@@ -181,13 +191,35 @@ class Storage:
         return self.scan_files(paths)
 
     def scan_files(self, paths: list[str]) -> pl.LazyFrame:
-        """The rows of the given parquet files (at least one), lazily, in the given order."""
+        """The rows of the given parquet files (at least one), lazily, in the given order.
+
+        Raises:
+            StorageError: a file of a local store is cut or is no parquet file. Damage further inside shows, as an error
+                of polars, when the rows are read; `damaged_tables` tells where.
+        """
         full = [self._full(path) for path in paths]
+        if self._is_local:
+            for file in full:
+                _require_parquet(file)
         if self._is_local:
             return pl.scan_parquet(full, hive_partitioning=False, glob=False)
         import pyarrow.dataset
 
         return pl.scan_pyarrow_dataset(pyarrow.dataset.dataset(full, filesystem=self._fs, format="parquet"))
+
+    def damaged_tables(self) -> list[str]:
+        """Locations of files that cannot be read to their end, those of images left out, whose names tell it."""
+        found = []
+        for path in self.files("", ".parquet"):
+            if path.startswith(("images/", "failed_images/", "dataset/huggingface/")):
+                continue
+            try:
+                with self.open(path) as file:
+                    for _ in _batches(file, None):
+                        pass
+            except (*_DAMAGED, StorageError):
+                found.append(self.url(path))
+        return found
 
     def version(self, table: str) -> str:
         """Fingerprint of a table's content: equal files, equal version; empty when the table has no file.
@@ -392,6 +424,24 @@ def _leaves(path: str) -> str | None:
     if any(part in ("", ".", "..") for part in decoded.split("/")):
         return "it holds an empty name, . or .."
     return None
+
+
+def _require_parquet(file: str) -> None:
+    """Look at the ends of a parquet file: `PAR1`, and before the last of them the length of the footer."""
+    try:
+        with open(file, "rb") as stream:  # noqa: PTH123 - a path of a store, as text
+            first = stream.read(4)
+            length = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, length - 8))
+            last = stream.read(8)
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be read: {error}") from error
+    if first != _PARQUET or last[4:] != _PARQUET or int.from_bytes(last[:4], "little") > length - 12:
+        raise _damaged_table(file, "it is cut, or no parquet file")
+
+
+def _damaged_table(url: str, reason: str) -> StorageError:
+    return StorageError(f"{url}: is damaged: {reason}. Delete it, and materialize the asset that writes it")
 
 
 def _missing_table(url: str) -> StorageError:

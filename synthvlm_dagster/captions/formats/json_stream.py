@@ -35,8 +35,8 @@ _ESCAPE_LENGTH = len(r"\ud83d")
 _HUGE_NUMBER = re.compile("[0-9]{2000}")
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 # Brackets in captions need not be balanced; of so many it is worth to know.
-_MANY_UNCLOSED = 1000
-_DEEPEST = 200
+_MANY_UNCLOSED = 10_000
+_DEEPEST = 20_000
 _LONGEST_STRING = 1 << 22
 _PARSER_ERRORS = (ijson.JSONError, ValueError, ArithmeticError)
 _CONTEXT = 40
@@ -140,7 +140,7 @@ def _require_shallow(file: SourceFile) -> None:
                 if token[0] in "[{":
                     depth += 1
                     if depth > _DEEPEST:
-                        raise FormatError(f"its lists and objects are nested deeper than {_DEEPEST}")
+                        raise FormatError(f"its lists and objects are nested deeper than {_DEEPEST:,}")
                 elif token[0] in "]}":
                     depth -= 1
             opened = text.find('"', end)
