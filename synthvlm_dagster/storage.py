@@ -214,10 +214,9 @@ class Storage:
             if path.startswith(("images/", "failed_images/", "dataset/huggingface/")):
                 continue
             try:
-                with self.open(path) as file:
-                    for _ in _batches(file, None):
-                        pass
-            except (*_DAMAGED, StorageError):
+                for _ in self.scan_files([path]).collect_batches():
+                    pass
+            except (StorageError, *UNREADABLE_TABLE, *_DAMAGED):
                 found.append(self.url(path))
         return found
 

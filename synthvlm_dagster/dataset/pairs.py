@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import polars as pl
 
 from synthvlm_dagster.errors import StorageError
-from synthvlm_dagster.images.present import read_images
+from synthvlm_dagster.images.present import image_batches, read_images
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
@@ -34,7 +34,7 @@ def with_images(
         (image {bytes, path}, width, height, seed, …). Shards come in order of their key, rows in the store's order.
 
     Raises:
-        StorageError: an image is missing from the store.
+        StorageError: an image is missing from the store, or its file is damaged.
     """
     done = 0
     with Progress("images read", on_progress, pairs.height) as progress:
@@ -44,7 +44,7 @@ def with_images(
             images = read_images(recipe, storage, shard_key).filter(
                 pl.col("image_id").is_in(shard["image_id"].implode())
             )
-            for batch in images.collect_batches(chunk_size=_IMAGES_IN_MEMORY, maintain_order=True):
+            for batch in image_batches(images, shard_key, _IMAGES_IN_MEMORY):
                 missing -= set(batch["image_id"])
                 new = [name for name in batch.columns if name not in pairs.columns]
                 yield (
