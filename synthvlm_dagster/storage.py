@@ -262,9 +262,10 @@ class Storage:
         Raises:
             StorageError: the folder cannot be written.
         """
+        target = self._inside(folder, follow=True)
         try:
             if self._is_local:
-                with replaced_folder(Path(self._inside(folder, follow=True))) as staged:
+                with replaced_folder(Path(target)) as staged:
                     yield staged
             else:
                 with tempfile.TemporaryDirectory() as local:
