@@ -117,7 +117,7 @@ def write_huggingface(
         header = _header(recipe, schema, pairs=written.rows, num_bytes=written.num_bytes, download_size=sum(sizes))
         readme = f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n\n{card}"
         description = croissant(recipe, folder, schema, _descriptions(schema), written.rows)
-        texts = {README: readme, CROISSANT: json.dumps(description, indent=2, ensure_ascii=False) + "\n"}
+        texts = {README: readme, CROISSANT: _for_html(json.dumps(description, indent=2, ensure_ascii=False)) + "\n"}
         for name, text in texts.items():
             sizes.append((folder / name).write_bytes(text.encode()))
     return HuggingFaceExport(written.rows, len(written.files), sum(sizes), written.sample)
@@ -156,6 +156,11 @@ def verify_huggingface(storage: Storage) -> HuggingFaceVerdict:
         unreadable=sorted(unreadable),
         misdescribed=[*_readme_faults(storage, columns, found.total()), *_croissant_faults(storage, columns, paths)],
     )
+
+
+def _for_html(document: str) -> str:
+    """The same JSON as sites may put it into a page: no tag, comment or end of a line of script begins in a string."""
+    return document.translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"})
 
 
 def _images(file: ParquetFile) -> Iterator[tuple[str, bytes | None]]:
