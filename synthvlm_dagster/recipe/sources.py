@@ -83,7 +83,9 @@ class CaptionSource(Section):
         "list; null: those of the format, or `caption`.",
     )
     image_root: Location | None = Field(
-        None, description="Folder or URL that the images' relative paths start from; null: the caption file's folder."
+        None,
+        description="Folder or URL that the images' relative paths start from, and do not leave: a path that would "
+        "is no image. null: the caption file's folder.",
     )
     limit: int | None = Field(None, gt=0, description="Read only the first so many rows of this source.")
     max_bad_share: float | None = Field(

@@ -36,7 +36,8 @@ def test_a_caption_in_a_table_cell_is_shown_as_it_is(caption):
 @pytest.mark.parametrize("caption", ["www.example.org", "https://example.org", "me@example.org", "# title", "1. one"])
 def test_no_link_heading_or_list_begins_in_a_caption(caption):
     escaped = as_markdown_text(caption)
-    assert MarkdownIt("gfm-like", {"linkify": False}).renderInline(escaped) == caption
+    # A sign that shows nothing stands in addresses, as Dagster's page would make links of them.
+    assert MarkdownIt("gfm-like", {"linkify": False}).renderInline(escaped).replace("\u2060", "") == caption
     assert "://" not in escaped
     assert "@" not in escaped
     assert "www." not in escaped

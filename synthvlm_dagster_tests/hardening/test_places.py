@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synthvlm_dagster.captions.readers import read_captions
 from synthvlm_dagster.dataset.exports.huggingface import write_huggingface
 from synthvlm_dagster.dataset.exports.llava import write_llava
 from synthvlm_dagster.dataset.exports.webdataset import write_webdataset
@@ -18,7 +19,7 @@ from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.report.page import write_report
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.naming import generator_name
-from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.recipe import CaptionSource, Recipe
 from synthvlm_dagster.storage import Storage
 from synthvlm_dagster_tests.dataset.conftest import make_project  # noqa: F401 - the fixture
 from synthvlm_dagster_tests.hardening.damage import examples
@@ -172,3 +173,16 @@ def test_every_model_gives_a_plain_name(model):
     assert Storage("/places").url(f"images/{name}/0000") == f"/places/images/{name}/0000"
     assert len(name) < 120
     assert "/" not in name
+
+
+def test_images_are_not_looked_for_outside_the_image_root(tmp_path):
+    inside = ["a.jpg", "b/../a.jpg", "a..jpg", "...", "b/..a.jpg", "https://images.example/../a.jpg"]
+    outside = ["../a.jpg", "b/../../a.jpg", "..", "%2e%2e/a.jpg", "..\\a.jpg", "./../a.jpg", ".%2E/a.jpg"]
+    rows = [{"caption": f"A red circle {image!r}.", "image": image} for image in (*inside, *outside)]
+    pl.DataFrame(rows).write_parquet(tmp_path / "a.parquet")
+    columns = {"text": "caption", "image": "image"}
+    settings = {"name": "a", "path": str(tmp_path / "a.parquet"), "columns": columns}
+    for root, left in ((str(tmp_path / "root"), len(inside)), (None, len(rows))):
+        source = CaptionSource.model_validate(settings | {"image_root": root})
+        uris = pl.concat(read_captions([source]))["image_uri"].drop_nulls()
+        assert len(uris) == left
