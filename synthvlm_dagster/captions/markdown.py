@@ -11,7 +11,7 @@ _MARKUP = re.compile(r"[!-$&(-+\-/:-@\[-`{-~]|\.(?=[^\W\d])")
 
 
 # What GitHub's markdown makes a link of. Dagster's page looks for it when the escapes are already read.
-_LINKS = re.compile(r"(?<=http)(?=s?:)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
+_LINKS = re.compile(r"(?<=http)(?=s?:)|(?<=www)(?=\.)|(?<=[\w.+-])(?=@[\w-])", re.IGNORECASE)
 _WORD_JOINER = "\u2060"
 """Shows nothing and parts nothing, but no address goes over it."""
 
