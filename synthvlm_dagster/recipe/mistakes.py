@@ -24,7 +24,7 @@ def explain_mistakes(error: ValidationError, model: type[BaseModel], file: Path,
     """
     lines = []
     problems = error.errors()
-    for problem in problems:
+    for problem in problems[:_MOST_TOLD]:
         location = problem["loc"]
         has_wrong_items = any(location == other["loc"][: len(location)] != other["loc"] for other in problems)
         # Pydantic leaves the wrong items of a list out when it counts them.
@@ -44,8 +44,8 @@ def explain_mistakes(error: ValidationError, model: type[BaseModel], file: Path,
         elif problem["type"] == "tuple_type":
             message = "must be a list"
         lines.append(f"{place_of(file, node, location)}: {field}: {message}")
-    more = [f"{file}: and {len(lines) - _MOST_TOLD:,} more mistakes"] if len(lines) > _MOST_TOLD else []
-    return "\n".join([*lines[:_MOST_TOLD], *more])
+    more = len(problems) - _MOST_TOLD
+    return "\n".join(lines + ([f"{file}: and {more:,} more mistakes"] if more > 0 else []))
 
 
 def place_of(file: Path, node: yaml.Node | None, location: tuple[int | str, ...]) -> str:
