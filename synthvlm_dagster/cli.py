@@ -18,6 +18,7 @@ from synthvlm_dagster.recipe import RECIPE_VARIABLE, RECIPES_FOLDER, active_reci
 
 if TYPE_CHECKING:
     from synthvlm_dagster.operations.run import Pipeline
+    from synthvlm_dagster.storage import Storage
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -54,12 +55,15 @@ def init(folder: Path, template: str) -> None:
         for name, source in sources.items():
             target = folder / name
             if target.exists():
-                console.print(f"kept     {target} (it exists)")
+                console.print(f"kept     {target} (it exists)", markup=False)
             else:
                 shutil.copyfile(source, target)
-                console.print(f"written  {target}")
+                console.print(f"written  {target}", markup=False)
         recipe = folder / "recipe.yaml"
-        console.print(f"\nEdit {recipe}, then:\n  synthvlm check --recipe {recipe}\n  synthvlm run   --recipe {recipe}")
+        console.print(
+            f"\nEdit {recipe}, then:\n  synthvlm check --recipe {recipe}\n  synthvlm run   --recipe {recipe}",
+            markup=False,
+        )
 
 
 @main.command()
@@ -122,6 +126,7 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
                 console.print(
                     f"\n[red]A run failed; what was made before is kept.[/]{named} Mend the cause, then run again."
                 )
+                tell_damage(pipeline.storage)
                 raise SystemExit(1)
             if failed:
                 console.print(
@@ -233,6 +238,14 @@ def open_pipeline() -> Iterator[Pipeline]:
         yield Pipeline(defs.get_repository_def(), instance, active_recipe(), Storage(active_recipe().storage))
 
 
+def tell_damage(storage: Storage) -> bool:
+    """Name the damaged tables of the store, if any: what fails because of one does not always say which it is."""
+    damaged = storage.damaged_tables()
+    for url in damaged:
+        console.print(f"{url}: is damaged. Delete it; it is made again by the next run", markup=False)
+    return bool(damaged)
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Show a user's mistake as its message alone; a traceback is for mistakes of this program."""
@@ -241,6 +254,13 @@ def plain_errors() -> Iterator[None]:
     except SynthVLMError as error:
         console.print(f"[red]{type(error).__name__}[/]")
         console.print(str(error), markup=False)
+        raise SystemExit(2) from error
+    # Of polars' errors those of Rust are no Exception.
+    except BaseException as error:
+        from synthvlm_dagster.storage import UNREADABLE_TABLE, Storage
+
+        if not isinstance(error, UNREADABLE_TABLE) or not tell_damage(Storage(active_recipe().storage)):
+            raise
         raise SystemExit(2) from error
 
 

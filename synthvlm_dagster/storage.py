@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from urllib.parse import unquote
 
 import fsspec
 import polars as pl
@@ -27,8 +28,13 @@ if TYPE_CHECKING:
     import pyarrow
 
 WHOLE_TABLE = "table.parquet"
+UNREADABLE_TABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What polars raises where a parquet file is damaged inside; which one, it does not always say."""
 SET_ASIDE_SUFFIX = ".corrupt"
 
+_PARQUET = b"PAR1"
+_DAMAGED = (OSError, ValueError, TypeError, LookupError, RuntimeError, SystemError)
+"""What pyarrow raises for a damaged file, an OSError of its own without a number."""
 _TIMES_OF_CHANGE = ("mtime", "LastModified", "last_modified", "updated", "created")
 _BATCH_ROWS = 65_536
 _READ_BYTES = 1 << 20
@@ -47,7 +53,9 @@ class StoredFile(NamedTuple):
 class Storage:
     """A folder of tables and files on a local disk or an object store.
 
-    Every path given to the methods is relative to the storage URL and uses `/`.
+    Every path given to the methods is relative to the storage URL and uses `/`. One that would leave it is refused
+    with a StorageError, whatever the method: `..`, an absolute path, a backslash, a control character, any of these
+    behind %-signs; and nothing is written or deleted through a link that leads out of it.
     """
 
     def __init__(self, url: str) -> None:
@@ -131,7 +139,7 @@ class Storage:
             StorageError: it cannot be deleted.
         """
         try:
-            self._fs.rm_file(self._full(path))
+            self._fs.rm_file(self._inside(path))
         except FileNotFoundError:
             return
         except OSError as error:
@@ -140,7 +148,7 @@ class Storage:
     def delete_empty_folders(self, folder: str) -> None:
         """Delete a folder and those in it as far as they hold no file; an object store has none."""
         if self._is_local:
-            for path, _, _ in os.walk(self._full(folder), topdown=False):
+            for path, _, _ in os.walk(self._inside(folder, follow=True), topdown=False):
                 with suppress(OSError):
                     Path(path).rmdir()
 
@@ -155,7 +163,7 @@ class Storage:
         """
         renamed = f"{path}{SET_ASIDE_SUFFIX}"
         try:
-            self._fs.mv(self._full(path), self._full(renamed))
+            self._fs.mv(self._inside(path), self._inside(renamed))
         except OSError as error:
             raise StorageError(f"{self.url(path)}: is damaged and cannot be renamed: {error}") from error
         return renamed
@@ -244,7 +252,12 @@ class Storage:
             raise _missing_table(self.url(table))
         for path in paths:
             with self.open(path) as file:
-                yield from _batches(file, columns)
+                try:
+                    yield from _batches(file, columns)
+                except _DAMAGED as error:
+                    if getattr(error, "errno", None):
+                        raise StorageError(f"{self.url(path)}: cannot be read: {error}") from error
+                    raise _damaged_table(self.url(path), str(error)) from error
 
     def scan(self, table: str) -> pl.LazyFrame:
         """The rows of every file below the table's folder, lazily, in order of file name.
@@ -258,13 +271,34 @@ class Storage:
         return self.scan_files(paths)
 
     def scan_files(self, paths: list[str]) -> pl.LazyFrame:
-        """The rows of the given parquet files (at least one), lazily, in the given order."""
+        """The rows of the given parquet files (at least one), lazily, in the given order.
+
+        Raises:
+            StorageError: a file of a local store is cut or is no parquet file. Damage further inside shows, as an error
+                of polars, when the rows are read; `damaged_tables` tells where.
+        """
         full = [self._full(path) for path in paths]
+        if self._is_local:
+            for file in full:
+                _require_parquet(file)
         if self._is_local:
             return pl.scan_parquet(full, hive_partitioning=False, glob=False)
         import pyarrow.dataset
 
         return pl.scan_pyarrow_dataset(pyarrow.dataset.dataset(full, filesystem=self._fs, format="parquet"))
+
+    def damaged_tables(self) -> list[str]:
+        """Locations of files that cannot be read to their end, those of images left out, whose names tell it."""
+        found = []
+        for path in self.files("", ".parquet"):
+            if path.startswith(("images/", "failed_images/", "dataset/huggingface/")):
+                continue
+            try:
+                for _ in self.scan_files([path]).collect_batches():
+                    pass
+            except (StorageError, *UNREADABLE_TABLE, *_DAMAGED):
+                found.append(self.url(path))
+        return found
 
     def version(self, table: str) -> str:
         """Fingerprint of a table's content: equal files, equal version; empty when the table has no file.
@@ -308,9 +342,10 @@ class Storage:
         Raises:
             StorageError: the folder cannot be written.
         """
+        target = self._inside(folder, follow=True)
         try:
             if self._is_local:
-                with replaced_folder(Path(self._full(folder))) as staged:
+                with replaced_folder(Path(target)) as staged:
                     yield staged
             else:
                 with tempfile.TemporaryDirectory() as local:
@@ -330,7 +365,7 @@ class Storage:
 
     @contextmanager
     def _staged_file(self, path: str) -> Iterator[Path]:
-        target = self._full(path)
+        target = self._inside(path)
         try:
             if self._is_local:
                 staged = Path(target).with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
@@ -351,7 +386,30 @@ class Storage:
             raise StorageError(f"{self.url(path)}: cannot be written: {error}") from error
 
     def _full(self, path: str) -> str:
+        if path and (reason := _leaves(path)):
+            raise StorageError(
+                f"{path!r}: is no place in the storage {self._fs.unstrip_protocol(self._root)}: {reason}. Correct the "
+                "name that it comes from"
+            )
         return f"{self._root}/{path}".rstrip("/")
+
+    def _inside(self, path: str, *, follow: bool = False) -> str:
+        """The full path of what is to be written or deleted.
+
+        Args:
+            path: below the storage.
+            follow: whether a link at its end counts as what it leads to; without, as what is replaced itself.
+        """
+        full = self._full(path)
+        if self._is_local:
+            real = os.path.realpath(full if follow else Path(full).parent)
+            root = os.path.realpath(self._root)
+            if real != root and not real.startswith(f"{root.rstrip('/')}/"):
+                raise StorageError(
+                    f"{full}: is not written: a link leads out of the storage, to {real}. Remove the link, or mount "
+                    "the other disk in its place"
+                )
+        return full
 
 
 class TemporaryTable:
@@ -433,6 +491,41 @@ def _room_for_temporary_files() -> Iterator[None]:
 def _to_arrow(frame: pl.DataFrame) -> pyarrow.Table:
     # Parquet files of string views cannot be read by older readers.
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _leaves(path: str) -> str | None:
+    """Why a path cannot be one below the storage; None where it can."""
+    decoded = path
+    # Twice, as proxies and clients of object stores may each decode once.
+    for _ in range(2):
+        decoded = unquote(decoded)
+    if any(ord(sign) < 32 or ord(sign) == 127 or "\ud800" <= sign <= "\udfff" for sign in decoded):
+        return "it holds a control character or half a character"
+    if "\\" in decoded:
+        return "it holds a backslash"
+    if "::" in decoded or "://" in decoded:
+        return "it is a URL"
+    if any(part in ("", ".", "..") for part in decoded.split("/")):
+        return "it holds an empty name, . or .."
+    return None
+
+
+def _require_parquet(file: str) -> None:
+    """Look at the ends of a parquet file: `PAR1`, and before the last of them the length of the footer."""
+    try:
+        with open(file, "rb") as stream:  # noqa: PTH123 - a path of a store, as text
+            first = stream.read(4)
+            length = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, length - 8))
+            last = stream.read(8)
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be read: {error}") from error
+    if first != _PARQUET or last[4:] != _PARQUET or int.from_bytes(last[:4], "little") > length - 12:
+        raise _damaged_table(file, "it is cut, or no parquet file")
+
+
+def _damaged_table(url: str, reason: str) -> StorageError:
+    return StorageError(f"{url}: is damaged: {reason}. Delete it, and materialize the asset that writes it")
 
 
 def _missing_table(url: str) -> StorageError:

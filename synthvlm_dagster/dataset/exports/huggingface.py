@@ -120,7 +120,7 @@ def write_huggingface(
         readme = f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n\n{card}"
         descriptions = _descriptions(schema)
         description = croissant(recipe, folder, schema, descriptions, written.rows)
-        texts = {README: readme, CROISSANT: json.dumps(description, indent=2, ensure_ascii=False) + "\n"}
+        texts = {README: readme, CROISSANT: _for_html(json.dumps(description, indent=2, ensure_ascii=False)) + "\n"}
         for name, text in texts.items():
             sizes.append((folder / name).write_bytes(text.encode()))
     columns = {name: (_kind(schema, name), text) for name, text in descriptions.items()}
@@ -160,6 +160,11 @@ def verify_huggingface(storage: Storage) -> HuggingFaceVerdict:
         unreadable=sorted(unreadable),
         misdescribed=[*_readme_faults(storage, columns, found.total()), *_croissant_faults(storage, columns, paths)],
     )
+
+
+def _for_html(document: str) -> str:
+    """The same JSON as sites may put it into a page: no tag, comment or end of a line of script begins in a string."""
+    return document.translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"})
 
 
 def _images(file: ParquetFile) -> Iterator[tuple[str, bytes | None]]:
