@@ -3,8 +3,8 @@
     python benchmarks/gpu.py build/gpu                                   # SDXL with random weights, on a GPU
     python benchmarks/gpu.py build/gpu-demo --device cpu --model demo    # in little, with the demo's models
 
-Each stage is a process with a limit of its own, and writes FOLDER/STAGE.json and FOLDER/STAGE.txt. A stage whose JSON is
-whole is not run again, so that a second call goes on where the first had no time left: delete what is to be measured
+Each stage is a process with a limit of its own, and writes FOLDER/STAGE.json and FOLDER/STAGE.txt. A stage whose JSON
+is there is not run again, so that a second call goes on where the first had no time left: delete what is to be measured
 anew. Stages:
     scoring           scoring.py: CLIPScore with ViT-B-32 and ViT-L-14, SSIM
     reproducibility   reproducibility.py: the same bytes in two processes, other batch sizes

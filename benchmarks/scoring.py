@@ -19,9 +19,9 @@ round measures all loops, every second round in reverse order; figures are media
 largest difference of this package's scores, and of the official loop's, from those that the CPU gives `--compared` of
 the images.
 
-With a device that is no CPU, SSIM is measured there too: images per second of `resize_ssim_batch` from arrays in memory,
-on the CPU's threads and on the device, and of `resize_ssim_tensor` from images that are on the device; and the largest
-difference of their scores.
+With a device that is no CPU, SSIM is measured there too: images per second of `resize_ssim_batch` from arrays in
+memory, on the CPU's threads and on the device, and of `resize_ssim_tensor` from images that are on the device; and the
+largest difference of their scores.
 """
 
 from __future__ import annotations

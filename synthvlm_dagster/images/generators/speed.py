@@ -17,10 +17,9 @@ _MOST_SHAPES = 256
 def speed_up(family: Family, generation: Generation) -> None:
     """Fuse and compile the denoisers of a family's pipelines, and their autoencoders' decoders, as the recipe asks.
 
-    Only the blocks that a model repeats are compiled. That takes a fraction of the time of the whole model, because
-    blocks alike share one graph, and leaves little of the gain behind: see docs/performance.md. What is made of
-    convolutions is laid out channels-last, as they want it. Shapes are static: every batch size gets its own graphs.
-    LoRA weights must have been fused before.
+    Only the blocks that a model repeats are compiled: blocks alike share one graph. docs/performance.md has what it
+    gives. What is made of convolutions is laid out channels-last, as they want it. Shapes are static: every batch size
+    gets its own graphs. LoRA weights must have been fused before.
     """
     import torch
 
