@@ -10,10 +10,11 @@ import hashlib
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import fsspec
 import polars as pl
@@ -28,8 +29,19 @@ if TYPE_CHECKING:
 WHOLE_TABLE = "table.parquet"
 SET_ASIDE_SUFFIX = ".corrupt"
 
+_TIMES_OF_CHANGE = ("mtime", "LastModified", "last_modified", "updated", "created")
 _BATCH_ROWS = 65_536
 _READ_BYTES = 1 << 20
+
+
+class StoredFile(NamedTuple):
+    """A file of the store, finished or not."""
+
+    path: str
+    size: int
+    """In bytes."""
+    modified: float | None
+    """When it was last written, in seconds since 1970; None where the store does not say."""
 
 
 class Storage:
@@ -59,6 +71,23 @@ class Storage:
             return []
         paths = (path.removeprefix(self._root).lstrip("/") for path in found)
         return sorted(path for path in paths if path.endswith(suffix) and not _is_temporary(path))
+
+    def every_file(self) -> list[StoredFile]:
+        """All files of the store, sorted by path: those of tables, and temporary and damaged ones, which `files` omits.
+
+        Raises:
+            StorageError: the store cannot be listed.
+        """
+        try:
+            found = self._fs.find(self._root, detail=True)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StorageError(f"{self.url()}: cannot be listed: {error}") from error
+        return sorted(
+            StoredFile(path.removeprefix(self._root).lstrip("/"), int(info.get("size") or 0), _time_of_change(info))
+            for path, info in found.items()
+        )
 
     def exists(self, path: str) -> bool:
         """Whether a file stands at `path`."""
@@ -96,11 +125,24 @@ class Storage:
             staged.write_bytes(content)
 
     def delete(self, path: str) -> None:
-        """Delete one file; no error when it is not there."""
+        """Delete one file; no error when it is not there.
+
+        Raises:
+            StorageError: it cannot be deleted.
+        """
         try:
             self._fs.rm_file(self._full(path))
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise StorageError(f"{self.url(path)}: cannot be deleted: {error}") from error
+
+    def delete_empty_folders(self, folder: str) -> None:
+        """Delete a folder and those in it as far as they hold no file; an object store has none."""
+        if self._is_local:
+            for path, _, _ in os.walk(self._full(folder), topdown=False):
+                with suppress(OSError):
+                    Path(path).rmdir()
 
     def set_aside(self, path: str) -> str:
         """Rename a damaged file so that it belongs to no table any more.
@@ -353,6 +395,14 @@ def _to_arrow(frame: pl.DataFrame) -> pyarrow.Table:
 
 def _missing_table(url: str) -> StorageError:
     return StorageError(f"{url}: no such table; materialize the asset that writes it first")
+
+
+def _time_of_change(info: Mapping[str, Any]) -> float | None:
+    """Seconds since 1970, from whatever a filesystem calls the time of the last change."""
+    value = next((info[name] for name in _TIMES_OF_CHANGE if info.get(name)), None)
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    return value.timestamp() if isinstance(value, datetime) else value
 
 
 def _is_temporary(path: str) -> bool:

@@ -94,6 +94,8 @@ def find_files(source: CaptionSource) -> list[SourceFile]:
     """
     try:
         filesystem, path = fsspec.core.url_to_fs(source.path)
+        # A process that lives for weeks must see what has come since its first look.
+        filesystem.invalidate_cache()
         details = _matching(filesystem, path, source)
     except CaptionSourceError:
         raise
