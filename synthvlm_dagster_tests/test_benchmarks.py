@@ -121,7 +121,47 @@ def test_scoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     [clip] = measured["clip"]
     assert clip["difference"] < 1e-5
     assert clip["mean_score"] > 0.3
-    assert set(clip["images_per_second"]) == {"official", "one by one", "package"}
+    assert clip["difference_from_cpu"] == 0
+    assert set(clip["images_per_second"]) == {
+        "official",
+        "one by one",
+        "package",
+        "official, tensors",
+        "package, tensors",
+    }
+
+
+def test_reproducibility(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = tmp_path / "figures.json"
+    little = ["--device", "cpu", "--images", "2", "--batch", "2", "--sizes", "1", "--generation"]
+    monkeypatch.setattr("sys.argv", ["reproducibility.py", *little, "{num_inference_steps: 1}", "--json", str(figures)])
+    runpy.run_path(str(BENCHMARKS / "reproducibility.py"), run_name="__main__")
+    found = json.loads(figures.read_text(encoding="utf-8"))
+    for dtype in ("float32", "float16"):
+        assert found[dtype]["same_files"]
+        assert found[dtype]["files"] == 1
+        assert found[dtype]["sizes"]["1"]["pixel"] <= 2
+
+
+def test_measurements_on_a_gpu_go_on_where_they_were_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    gpu = importlib.import_module("gpu")
+    script = tmp_path / "stage.py"
+    script.write_text(
+        "import pathlib, sys, time\npathlib.Path(sys.argv[-1]).write_text('{}')\ntime.sleep(60 * int(sys.argv[1]))\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(gpu, "stages", lambda _: [("slow", [str(script), "1"], 3), ("quick", [str(script), "0"], 60)])
+    monkeypatch.setattr("sys.argv", ["gpu.py", str(tmp_path / "figures")])
+    with pytest.raises(SystemExit, match="still to be measured: slow"):
+        gpu.main()
+    assert {file.name for file in (tmp_path / "figures").glob("*.json")} == {"quick.json", "slow.unfinished.json"}
+    monkeypatch.setattr(gpu, "stages", lambda _: [("slow", [str(script), "0"], 60), ("quick", ["gone.py"], 60)])
+    capsys.readouterr()
+    gpu.main()
+    assert capsys.readouterr().out.splitlines() == ["slow: at most 60 s ...", "quick: measured before"]
 
 
 def test_selection_gives_the_rows_that_other_engines_give(
