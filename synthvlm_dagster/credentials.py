@@ -15,7 +15,11 @@ _VARIABLES = {
         "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN",
     ),
     "hf": "HF_TOKEN",
-    **dict.fromkeys(("http", "https"), 'FSSPEC_HTTPS to {"client_kwargs": {"headers": {"Authorization": "Bearer …"}}}'),
+    **dict.fromkeys(
+        ("http", "https"),
+        'FSSPEC_HTTPS to {"client_kwargs": {"headers": {"Authorization": "Bearer …"}}}, or for a judge the variable '
+        "that its api_key_variable names,",
+    ),
 }
 """Scheme → the environment variables that its file system reads."""
 

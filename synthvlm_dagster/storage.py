@@ -61,6 +61,11 @@ class Storage:
         self._root = self._root.rstrip("/")
         self._is_local = isinstance(self._fs, LocalFileSystem)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder on this machine."""
+        return self._is_local
+
     def url(self, path: str = "") -> str:
         """Where `path` is, as a person would type it: a local path, or a URL with its scheme."""
         full = self._full(path)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
+from synthvlm_dagster_tests.stores.postgres_server import PostgresServer, postgres_commands, postgres_server
 from synthvlm_dagster_tests.stores.s3_server import S3Server, s3_server
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    """A server with an empty database."""
+    pytest.importorskip("dagster_postgres", reason="the PostgreSQL tests need the extra postgres")
+    commands = postgres_commands()
+    if commands is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    with postgres_server(commands) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +38,7 @@ def s3(running_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Serv
     for name, value in running_s3.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    impatient = json.loads('{"config_kwargs": {"retries": {"max_attempts": 0}, "read_timeout": 0.3}}')
+    impatient = {"config_kwargs": {"retries": {"max_attempts": 0}, "read_timeout": 0.3}}
     monkeypatch.setitem(fsspec.config.conf, "s3", impatient)
     s3fs.S3FileSystem.clear_instance_cache()
     running_s3.faults.clear()
