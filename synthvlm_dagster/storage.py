@@ -300,13 +300,15 @@ class Storage:
         fresh = sorted(file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file())
         referring = [name for name in last if name in fresh]
         staged = f"{TEMPORARY_PREFIX}{folder.replace('/', '.')}.{uuid.uuid4().hex}"
-        beside, places = ([self._full(f"{where}/{name}") for name in fresh] for where in (staged, folder))
+        staged_at, stands_at = ({name: self._full(f"{at}/{name}") for name in fresh} for at in (staged, folder))
+        beside = list(staged_at.values())
         try:
             with self._explained(folder, "written"):
-                self._fs.put([str(source / name) for name in fresh], beside)
+                if fresh:
+                    self._fs.put([str(source / name) for name in fresh], beside)
                 for names in [[name for name in fresh if name not in referring], *([name] for name in referring)]:
-                    chosen = [fresh.index(name) for name in names]
-                    self._fs.copy([beside[index] for index in chosen], [places[index] for index in chosen])
+                    if names:
+                        self._fs.copy([staged_at[name] for name in names], [stands_at[name] for name in names])
                 stale = set(self.files(folder)) - {f"{folder}/{name}" for name in fresh}
                 self._delete_all([self._full(path) for path in sorted(stale)])
         finally:
@@ -334,7 +336,8 @@ class Storage:
                     staged.unlink(missing_ok=True)
             else:
                 with tempfile.TemporaryDirectory() as folder:
-                    staged = Path(folder) / "file"
+                    # An object store tells browsers what a file is by the suffix that it came with.
+                    staged = Path(folder) / path.rpartition("/")[2]
                     yield staged
                     with self._explained(path, "written"):
                         self._fs.put_file(str(staged), target)

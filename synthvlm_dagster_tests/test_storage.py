@@ -131,6 +131,10 @@ def test_a_folder_is_swapped_in_whole(storage):
     assert storage.files("dataset") == ["dataset/llava/a.json", "dataset/llava/images/2.jpg"]
     assert storage.read_bytes("dataset/llava/images/2.jpg") == b"images/2.jpg"
 
+    with storage.replaced_folder("empty"):
+        pass
+    assert storage.files("empty") == []
+
     with pytest.raises(RuntimeError, match="killed"), storage.replaced_folder("dataset/llava") as folder:
         (folder / "half.json").write_text("half")
         raise RuntimeError("killed")

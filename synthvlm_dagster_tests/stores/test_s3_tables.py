@@ -213,6 +213,14 @@ def test_a_folder_whose_upload_fails_stands_as_it_was(s3, storage):
     assert [Path(path).name for path in left] == ["00000.tar", "00001.tar", "index.json"]
 
 
+def test_a_browser_is_told_what_a_page_is(s3, storage):
+    storage.write_bytes("report/index.html", b"<p>")
+    with storage.replaced_folder("export") as folder:
+        (folder / "index.html").write_text("<p>")
+    for path in ("report/index.html", "export/index.html"):
+        assert fsspec.filesystem("s3").info(storage.url(path), refresh=True)["ContentType"] == "text/html"
+
+
 def test_no_bucket_and_no_credentials_are_clear_errors(s3, monkeypatch):
     with pytest.raises(StorageError, match=r"s3://nowhere/t/table.parquet: cannot be written: .*bucket"):
         Storage("s3://nowhere").write_table("t", ROWS)

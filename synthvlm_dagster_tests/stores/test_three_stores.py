@@ -39,7 +39,8 @@ def test_postgres_and_s3_give_the_same_pairs_and_keep_their_secrets(
 ):
     *_, store = stores.three_stores(postgres, running_s3)
     outcome = stores.run_on(store, tmp_path / "run", small=True)
-    assert (outcome.pairs, outcome.digest) == (undisturbed.pairs, undisturbed.digest)
+    assert stores.are_equal({"sqlite+disk": undisturbed, "postgres+s3": outcome})
+    assert not stores.are_equal({"sqlite+disk": undisturbed, "postgres+s3": stores.Outcome(1.0, 5, "another")})
     assert "| postgres+s3 |" in stores.table({"postgres+s3": outcome})
 
     statuses = postgres.query("SELECT DISTINCT status FROM runs").split()
