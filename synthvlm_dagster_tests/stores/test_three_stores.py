@@ -13,7 +13,7 @@ import pytest
 
 from synthvlm_dagster.storage import Storage
 from synthvlm_dagster_tests.stores.postgres_server import PASSWORD
-from synthvlm_dagster_tests.stores.s3_server import BUCKET, SECRET
+from synthvlm_dagster_tests.stores.s3_server import BUCKET, SECRET, Fault
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -38,7 +38,16 @@ def test_postgres_and_s3_give_the_same_pairs_and_keep_their_secrets(
     stores, undisturbed, postgres, running_s3, tmp_path, s3
 ):
     *_, store = stores.three_stores(postgres, running_s3)
+    s3.faults += [
+        Fault("500", "GET", "/images/", times=2),
+        Fault("cut", "GET", "/selected/", times=1),
+        Fault("503", "GET", "/plans/", times=1),
+        Fault("lost", "PUT", "/scores/", times=1),
+        Fault("503", "PUT", "/images/", times=1),
+        Fault("500", "PUT", "dataset.webdataset", times=1),
+    ]
     outcome = stores.run_on(store, tmp_path / "run", small=True)
+    assert all(fault.happened == fault.times for fault in s3.faults)
     assert stores.are_equal({"sqlite+disk": undisturbed, "postgres+s3": outcome})
     assert not stores.are_equal({"sqlite+disk": undisturbed, "postgres+s3": stores.Outcome(1.0, 5, "another")})
     assert "| postgres+s3 |" in stores.table({"postgres+s3": outcome})
