@@ -1,4 +1,4 @@
-"""The `synthvlm` command: init, check, plan, run."""
+"""The `synthvlm` command: init, check, plan, run, gc."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.operations.home import PROJECT_FILES, lay_out_dagster_home, project_file, set_dagster_home
-from synthvlm_dagster.recipe import RECIPE_VARIABLE, RECIPES_FOLDER, active_recipe, packaged_recipes
+from synthvlm_dagster.recipe import RECIPE_VARIABLE, RECIPES_FOLDER, active_recipe, load_recipe, packaged_recipes
 
 if TYPE_CHECKING:
     from synthvlm_dagster.operations.run import Pipeline
@@ -121,6 +121,68 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
                 raise SystemExit(1)
 
 
+@main.command()
+@click.option(
+    "--recipe",
+    "-r",
+    "recipes",
+    multiple=True,
+    help="Recipe file, or the name of a packaged one; once for each recipe that uses the storage. "
+    f"[default: ${RECIPE_VARIABLE}, or demo]",
+)
+@click.option(
+    "--older-than",
+    "age",
+    default="24h",
+    show_default=True,
+    metavar="AGE",
+    help="Leave alone what was written since, as a run may be at work on it: 90m, 24h, 7d; 0h for all.",
+)
+@click.option("--yes", is_flag=True, help="Delete what is listed.")
+def gc(recipes: tuple[str, ...], age: str, yes: bool) -> None:
+    """List what no recipe and no selected pair refers to, with its size and why; delete it with --yes.
+
+    That is what other generators, scorers and judges have made, damaged files that were set aside, and temporary files
+    of writers that were killed. Nothing that a selected pair needs is among it, and no captions, plans or exports.
+    """
+    import time
+
+    from synthvlm_dagster.operations.garbage.listing import amount, print_garbage, print_looked_at, seconds_of_age
+
+    seconds = seconds_of_age(age)
+    if seconds is None:
+        raise click.UsageError(f"--older-than {age}: write a number and s, m, h or d, for example 24h")
+    with plain_errors():
+        use_recipe(recipes[0] if recipes else os.environ.get(RECIPE_VARIABLE) or "demo")
+        from synthvlm_dagster.operations.garbage.find import delete_garbage, find_garbage
+        from synthvlm_dagster.operations.garbage.references import find_references
+        from synthvlm_dagster.storage import Storage
+
+        together = [active_recipe(), *(load_recipe(recipe) for recipe in recipes[1:])]
+        storage = Storage(active_recipe().storage)
+        # The files first: what is written while the references are read is not among them.
+        files = storage.every_file()
+        references = find_references(storage, together)
+        print_looked_at(storage.url(), together, references, console)
+        garbage = find_garbage(files, references)
+        rested = [thing for thing in garbage if thing.has_rested(seconds, time.time())]
+        waiting = [thing for thing in garbage if thing not in rested]
+        if waiting:
+            console.print(f"left alone, as it was written within the last {age} ({amount(waiting)}):")
+            print_garbage(waiting, console)
+            console.print()
+        if not rested:
+            console.print("nothing to delete")
+            return
+        print_garbage(rested, console)
+        if not yes:
+            console.print(f"\n{amount(rested)} can be deleted; nothing has been. Delete it with --yes")
+            return
+        for thing in delete_garbage(storage, rested):
+            console.print(f"deleted  {thing.path}", markup=False)
+        console.print(f"\n{amount(rested)} deleted")
+
+
 @contextmanager
 def open_pipeline() -> Iterator[Pipeline]:
     """The active recipe's pipeline on the project's Dagster instance."""
@@ -132,7 +194,7 @@ def open_pipeline() -> Iterator[Pipeline]:
     home = set_dagster_home()
     lay_out_dagster_home(home)
     with open_instance(home) as instance:
-        yield Pipeline(defs, instance, active_recipe(), Storage(active_recipe().storage))
+        yield Pipeline(defs.get_repository_def(), instance, active_recipe(), Storage(active_recipe().storage))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Everything Dagster sees, in pipeline order: captions → images → scores → dataset."""
 
 import os
+import warnings
 
 import dagster as dg
 
@@ -11,6 +12,9 @@ from synthvlm_dagster.dataset import checks as dataset_checks
 from synthvlm_dagster.images import assets as image_assets
 from synthvlm_dagster.images import checks as image_checks
 from synthvlm_dagster.operations import assets as operation_assets
+from synthvlm_dagster.operations.arrival.sensor import new_captions
+from synthvlm_dagster.operations.notifications.failed_runs import failed_runs
+from synthvlm_dagster.operations.refresh import refresh_dataset
 from synthvlm_dagster.operations.terminal_log import terminal_log
 from synthvlm_dagster.recipe import active_recipe
 from synthvlm_dagster.scores import assets as score_assets
@@ -20,6 +24,9 @@ from synthvlm_dagster.storage import Storage
 # PyTorch's idle CPU threads spin by default: beside any other busy process, on two cores, generation took five times as
 # long. Read when PyTorch loads, so it must stand before.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Dagster itself passes the owners on, of sensors that have none.
+warnings.filterwarnings("ignore", message=".*`owners` of initializer `SensorDefinition", category=dg.BetaWarning)
 
 _left_out = dataset_assets.switched_off_exports(active_recipe())
 if not active_recipe().attempts.adaptive:
@@ -39,9 +46,9 @@ defs = dg.Definitions(
         for check in dg.load_asset_checks_from_modules(_check_modules)
         if _left_out.isdisjoint(key.asset_key for key in check.check_keys)
     ],
-    jobs=[],
+    jobs=[refresh_dataset],
     schedules=[],
-    sensors=[],
+    sensors=[new_captions, failed_runs],
     resources={"recipe": active_recipe(), "storage": Storage(active_recipe().storage)},
     # One process per run: a step in a child process would outlive its killed run and keep the GPU busy.
     executor=dg.in_process_executor,

@@ -12,10 +12,11 @@ import io
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import polars as pl
 from fsspec.implementations.local import LocalFileSystem
@@ -32,10 +33,21 @@ if TYPE_CHECKING:
 WHOLE_TABLE = "table.parquet"
 SET_ASIDE_SUFFIX = ".corrupt"
 
+_TIMES_OF_CHANGE = ("mtime", "LastModified", "last_modified", "updated", "created")
 _BATCH_ROWS = 65_536
 _READ_BYTES = 1 << 20
 _READ_AHEAD_BYTES = 8 << 20
 """What one request to an object store brings where a file is read from front to back."""
+
+
+class StoredFile(NamedTuple):
+    """A file of the store, finished or not."""
+
+    path: str
+    size: int
+    """In bytes."""
+    modified: float | None
+    """When it was last written, in seconds since 1970; None where the store does not say."""
 
 
 class Storage:
@@ -86,6 +98,23 @@ class Storage:
         paths = (path.removeprefix(self._root).lstrip("/") for path in found)
         return sorted(path for path in paths if path.endswith(suffix) and not _is_temporary(path))
 
+    def every_file(self) -> list[StoredFile]:
+        """All files of the store, sorted by path: those of tables, and temporary and damaged ones, which `files` omits.
+
+        Raises:
+            StorageError: the store cannot be listed.
+        """
+        with self._explained("", "listed"):
+            self._forget_listings()
+            try:
+                found = self._fs.find(self._root, detail=True)
+            except FileNotFoundError:
+                return []
+        return sorted(
+            StoredFile(path.removeprefix(self._root).lstrip("/"), int(info.get("size") or 0), _time_of_change(info))
+            for path, info in found.items()
+        )
+
     def exists(self, path: str) -> bool:
         """Whether a file stands at `path`.
 
@@ -131,6 +160,13 @@ class Storage:
         """
         with self._explained(path, "deleted"), suppress(FileNotFoundError):
             self._fs.rm_file(self._full(path))
+
+    def delete_empty_folders(self, folder: str) -> None:
+        """Delete a folder and those in it as far as they hold no file; an object store has none."""
+        if self._is_local:
+            for path, _, _ in os.walk(self._full(folder), topdown=False):
+                with suppress(OSError):
+                    Path(path).rmdir()
 
     def set_aside(self, path: str) -> str:
         """Rename a damaged file so that it belongs to no table any more.
@@ -503,6 +539,14 @@ def _to_arrow(frame: pl.DataFrame) -> pyarrow.Table:
 
 def _missing_table(url: str) -> StorageError:
     return StorageError(f"{url}: no such table; materialize the asset that writes it first")
+
+
+def _time_of_change(info: Mapping[str, Any]) -> float | None:
+    """Seconds since 1970, from whatever a filesystem calls the time of the last change."""
+    value = next((info[name] for name in _TIMES_OF_CHANGE if info.get(name)), None)
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    return value.timestamp() if isinstance(value, datetime) else value
 
 
 def _is_temporary(path: str) -> bool:

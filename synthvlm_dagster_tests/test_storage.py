@@ -1,3 +1,4 @@
+import time
 import uuid
 from contextlib import closing
 
@@ -32,6 +33,36 @@ def test_chunks_are_read_as_one_table(storage):
     assert storage.files("images") == ["images/a/0000/chunk-2.parquet", "images/a/0001/chunk-1.parquet"]
     assert storage.scan("images").collect().height == 4
     assert storage.scan_files(storage.files("images")[:1]).collect().height == 2
+
+
+def test_every_file_is_listed_with_its_size_and_time_also_what_belongs_to_no_table(storage):
+    assert storage.every_file() == []
+    began = time.time()
+    names = ["images/a/.tmp-1", "images/a/0000/chunk-1.parquet", "images/a/0000/chunk-2.parquet.corrupt"]
+    for number, name in enumerate(names):
+        storage.write_bytes(name, b"x" * number)
+    listed = storage.every_file()
+    assert [(file.path, file.size) for file in listed] == [(name, number) for number, name in enumerate(names)]
+    assert all(began - 5 < file.modified < time.time() + 5 for file in listed)
+
+
+def test_folders_go_when_they_hold_no_file(storage, tmp_path):
+    storage.write_bytes("images/a/0000/x", b"")
+    storage.write_bytes("images/a/0001/y", b"")
+    storage.delete("images/a/0000/x")
+    storage.delete_empty_folders("images/a")
+    assert storage.exists("images/a/0001/y")
+    storage.delete("images/a/0001/y")
+    storage.delete_empty_folders("images/a")
+    assert storage.every_file() == []
+    assert not (tmp_path / "store" / "images" / "a").exists()
+
+
+def test_a_file_that_cannot_be_deleted_is_named(tmp_path):
+    storage = Storage(str(tmp_path))
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    with pytest.raises(StorageError, match="images/a: cannot be deleted"):
+        storage.delete("images/a")
 
 
 def test_a_table_written_in_parts_comes_back_in_order(storage):

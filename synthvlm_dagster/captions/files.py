@@ -96,7 +96,7 @@ def find_files(source: CaptionSource) -> list[SourceFile]:
     """
     try:
         filesystem, path = filesystem_at(source.path)
-        # A process that watches a folder for weeks must see what came after it first looked.
+        # A process that lives for weeks must see what has come since its first look.
         filesystem.invalidate_cache()
         details = _matching(filesystem, path, source)
     except CaptionSourceError:

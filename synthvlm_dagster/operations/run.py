@@ -38,12 +38,22 @@ class Step:
     reason: str
     shards: tuple[str, ...] = ()
 
+    @property
+    def in_words(self) -> str:
+        """The assets and the range of shards."""
+        names = ", ".join(key.to_user_string() for key in self.assets)
+        if not self.shards:
+            return names
+        return f"{names}, shard{' ' if len(self.shards) == 1 else 's '}" + "–".join(
+            dict.fromkeys((self.shards[0], self.shards[-1]))
+        )
+
 
 class Pipeline:
     """The asset graph of a code location, an instance that records it, and the recipe and store it works on.
 
     Args:
-        definitions: the code location.
+        repository: the code location, as `Definitions.get_repository_def` or the context of an op gives it.
         instance: records the runs.
         recipe: what to build.
         storage: the recipe's store.
@@ -51,16 +61,16 @@ class Pipeline:
 
     def __init__(
         self,
-        definitions: dg.Definitions,
+        repository: dg.RepositoryDefinition,
         instance: dg.DagsterInstance,
         recipe: Recipe,
         storage: Storage,
     ) -> None:
         self.recipe = recipe
         self.storage = storage
-        self._definitions = definitions
+        self._repository = repository
         self.instance = instance
-        specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
+        specs = {spec.key: spec for asset in repository.assets_defs_by_key.values() for spec in asset.specs}
         order = TopologicalSorter({key: sorted(dep.asset_key for dep in specs[key].deps) for key in sorted(specs)})
         self._specs = {key: specs[key] for key in order.static_order()}
 
@@ -78,7 +88,7 @@ class Pipeline:
             with warnings.catch_warnings():
                 # Dagster warns of what it itself does for `group:`.
                 warnings.simplefilter("ignore", dg.BetaWarning)
-                selected = dg.AssetSelection.from_string(selection).resolve(self._definitions.resolve_asset_graph())
+                selected = dg.AssetSelection.from_string(selection).resolve(self._repository.asset_graph)
         except dg.DagsterError as error:
             raise AssetSelectionError(
                 f"{selection!r} is no asset selection: {error}. Write for example "
@@ -162,7 +172,7 @@ class Pipeline:
             if reason:
                 reasons[key] = reason
         if reasons:
-            together = {other for key in reasons for other in self._definitions.resolve_assets_def(key).keys}
+            together = {other for key in reasons for other in self._repository.assets_defs_by_key[key].keys}
             yield Step(tuple(sorted(together)), next(iter(reasons.values())))
 
     def _parents(self, key: dg.AssetKey) -> list[dg.AssetKey]:
@@ -170,7 +180,7 @@ class Pipeline:
 
     def _launch(self, step: Step, tags: Mapping[str, str]) -> bool:
         shards = {RANGE_START_TAG: step.shards[0], RANGE_END_TAG: step.shards[-1]} if step.shards else {}
-        job = self._definitions.resolve_job_def(ASSET_JOB)
+        job = self._repository.get_job(ASSET_JOB)
         return job.execute_in_process(
             run_config={"loggers": {"console": {}}},
             instance=self.instance,

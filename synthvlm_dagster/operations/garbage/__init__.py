@@ -1,0 +1,1 @@
+"""What stands in a store and nothing refers to any more: found, explained and deleted."""

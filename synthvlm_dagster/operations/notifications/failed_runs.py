@@ -1,0 +1,52 @@
+"""What Dagster sees of notifications: the sensor that tells of failed runs."""
+
+import os
+
+import dagster as dg
+
+from synthvlm_dagster.operations.failures import failure_in_words
+from synthvlm_dagster.operations.notifications.webhook import WEBHOOK_VARIABLE, notify
+from synthvlm_dagster.operations.run import ASSET_JOB, RANGE_END_TAG, RANGE_START_TAG
+from synthvlm_dagster.recipe import Recipe
+
+UI_VARIABLE = "SYNTHVLM_UI_URL"
+"""Environment variable with the address of the Dagster UI, which messages link to."""
+
+_PARTITION_TAG = "dagster/partition"
+_WILL_RETRY_TAG = "dagster/will_retry"
+
+
+# Running from the start: without a webhook it does nothing, and with one nobody has to think of it.
+@dg.run_failure_sensor(default_status=dg.DefaultSensorStatus.RUNNING)
+def failed_runs(context: dg.RunFailureSensorContext, recipe: dg.ResourceParam[Recipe]) -> dg.SkipReason | None:
+    """Posts a message to the webhook of $SYNTHVLM_WEBHOOK_URL for each run of this project that fails.
+
+    It names the assets or the job, the shards, the run and the first lines of its error. Runs that `synthvlm run` makes
+    in a terminal are shown there, and those that `refresh_dataset` launches are told of with it.
+    """
+    if not os.environ.get(WEBHOOK_VARIABLE):
+        return dg.SkipReason(f"${WEBHOOK_VARIABLE} is not set: nobody is told")
+    run = context.dagster_run
+    facts = {"recipe": recipe.name, **describe_run(run)}
+    lines = [f"{name}: {value}" for name, value in facts.items()]
+    if run.tags.get(_WILL_RETRY_TAG) == "true":
+        lines.append("Dagster tries it again.")
+    error = failure_in_words(context.instance, run.run_id)
+    notify(f"Failed: {facts['what']}", "\n".join([*lines, "", error]).rstrip(), facts)
+    return None
+
+
+def describe_run(run: dg.DagsterRun) -> dict[str, str]:
+    """What a run works on, for people: what, shards, run, link; those that there are."""
+    assets = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ()))
+    shards = "–".join(
+        dict.fromkeys(run.tags[tag] for tag in (_PARTITION_TAG, RANGE_START_TAG, RANGE_END_TAG) if tag in run.tags)
+    )
+    address = os.environ.get(UI_VARIABLE, "").rstrip("/")
+    facts = {
+        "what": (assets or "all assets") if run.job_name == ASSET_JOB else run.job_name,
+        "shards": shards,
+        "run": run.run_id,
+        "link": f"{address}/runs/{run.run_id}" if address else "",
+    }
+    return {name: value for name, value in facts.items() if value}
