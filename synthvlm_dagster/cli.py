@@ -227,14 +227,14 @@ def gpus(limit: int | None) -> None:
 @contextmanager
 def open_pipeline() -> Iterator[Pipeline]:
     """The active recipe's pipeline on the project's Dagster instance."""
-    import dagster as dg
-
     from synthvlm_dagster.definitions import defs
+    from synthvlm_dagster.operations.instance import open_instance
     from synthvlm_dagster.operations.run import Pipeline
     from synthvlm_dagster.storage import Storage
 
-    lay_out_dagster_home(set_dagster_home())
-    with dg.DagsterInstance.get() as instance:
+    home = set_dagster_home()
+    lay_out_dagster_home(home)
+    with open_instance(home) as instance:
         yield Pipeline(defs.get_repository_def(), instance, active_recipe(), Storage(active_recipe().storage))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import posixpath
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from fsspec.utils import infer_compression
 
 from synthvlm_dagster.captions.unpacking import Unpacked
 from synthvlm_dagster.errors import CaptionSourceError
+from synthvlm_dagster.object_stores import filesystem_at
 from synthvlm_dagster.recipe import CaptionSource
 
 _GLOB_SIGNS = "*?["
@@ -110,7 +112,7 @@ def find_files(source: CaptionSource) -> list[SourceFile]:
         CaptionSourceError: nothing is there, the glob matches no file, or the path is a folder and not a dataset.
     """
     try:
-        filesystem, path = fsspec.core.url_to_fs(source.path)
+        filesystem, path = filesystem_at(source.path)
         # A process that lives for weeks must see what has come since its first look.
         filesystem.invalidate_cache()
         details = _matching(filesystem, path, source)
@@ -148,6 +150,9 @@ def _matching(filesystem: fsspec.AbstractFileSystem, path: str, source: CaptionS
     if filesystem.isdir(path):
         return _in_folder(filesystem, path, source)
     if not any(sign in path for sign in _GLOB_SIGNS):
+        with suppress(FileNotFoundError):
+            # `isfile` calls a file on a server that cannot be reached no file; this tells why.
+            filesystem.info(path)
         raise CaptionSourceError(f"source {source.name}: {source.path}: no such file. Correct the source's path")
     found = filesystem.glob(path, detail=True)
     files = {name: info for name, info in found.items() if info["type"] == "file"}

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 
+from synthvlm_dagster.credentials import credentials_in
 from synthvlm_dagster.errors import RecipeError
 from synthvlm_dagster.locations import resolve_location
 from synthvlm_dagster.recipe.document import MAX_BYTES, describe_yaml_error, read_document
@@ -141,6 +142,8 @@ def _resolved(section: Any, absolute: Callable[..., str], place: tuple[int | str
 
 def _default_storage(name: str) -> str:
     if root := os.environ.get(STORAGE_VARIABLE):
+        if refusal := credentials_in(root):
+            raise RecipeError(f"${STORAGE_VARIABLE}: {refusal}")
         return resolve_location(root.rstrip("/"), Path.cwd(), always=True) + f"/{name}"
     home = os.environ.get("DAGSTER_HOME")
     beside = Path(home).expanduser().resolve().parent if home else Path.cwd()
