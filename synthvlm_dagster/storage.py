@@ -230,19 +230,18 @@ class Storage:
         paths = self.files(table, ".parquet")
         if not paths:
             raise _missing_table(self.url(table))
+        # Of a table in many files the damaged ones are set aside where it is made again.
+        for path in paths:
+            if self._is_local and path.endswith(f"/{WHOLE_TABLE}"):
+                _require_parquet(self._full(path))
         return self.scan_files(paths)
 
     def scan_files(self, paths: list[str]) -> pl.LazyFrame:
         """The rows of the given parquet files (at least one), lazily, in the given order.
 
-        Raises:
-            StorageError: a file of a local store is cut or is no parquet file. Damage further inside shows, as an error
-                of polars, when the rows are read; `damaged_tables` tells where.
+        Damage shows, as an error of polars, when the rows are read; `damaged_tables` tells where.
         """
         full = [self._full(path) for path in paths]
-        if self._is_local:
-            for file in full:
-                _require_parquet(file)
         if self._is_local:
             return pl.scan_parquet(full, hive_partitioning=False, glob=False)
         import pyarrow.dataset
