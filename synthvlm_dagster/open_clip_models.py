@@ -50,7 +50,8 @@ class OpenClip:
         """Unit embeddings of one batch of prepared images: float64 of shape (len(prepared), embedding size)."""
         import torch
 
-        with torch.inference_mode():
+        # cuDNN would compute the convolution that cuts an image into patches with the 10 bits of TF32.
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             return _unit_rows(self.model.encode_image(torch.stack(list(prepared)).to(self.device, self.dtype)))
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:

@@ -172,9 +172,40 @@ class Storage:
         """Whether at least one file of the table exists."""
         return bool(self.files(table, ".parquet"))
 
-    def write_table(self, table: str, frame: pl.DataFrame | pl.LazyFrame) -> None:
-        """Replace a table kept in one file by the rows of `frame`, streamed when it is lazy."""
-        self.write_chunk(table, WHOLE_TABLE, frame)
+    def write_table(
+        self, table: str, frame: pl.DataFrame | pl.LazyFrame, notes: Mapping[str, str] | None = None
+    ) -> None:
+        """Replace a table kept in one file by the rows of `frame`, streamed when it is lazy.
+
+        Args:
+            table: the table.
+            frame: its rows.
+            notes: facts about the table that stand in its file, see `notes`.
+
+        Raises:
+            StorageError: the file cannot be written; the one already there stays.
+        """
+        with self._staged_file(f"{table}/{WHOLE_TABLE}") as staged:
+            frame.lazy().sink_parquet(staged, metadata=dict(notes) if notes else None)
+
+    def notes(self, table: str) -> dict[str, str]:
+        """The notes in the file of a table kept in one file; empty when it has none, or is not there.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        from pyarrow.parquet import read_metadata
+
+        path = f"{table}/{WHOLE_TABLE}"
+        if not self.exists(path):
+            return {}
+        try:
+            # Reads the end of the file alone.
+            with self.open(path) as file:
+                found = read_metadata(file).metadata or {}
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{self.url(path)}: cannot be read: {error}") from error
+        return {name.decode(): value.decode() for name, value in found.items()}
 
     def write_chunk(self, table: str, name: str, frame: pl.DataFrame | pl.LazyFrame) -> None:
         """Write one immutable parquet file `name` of a table kept in many.
@@ -186,8 +217,15 @@ class Storage:
             frame.lazy().sink_parquet(staged)
 
     @contextmanager
-    def table_writer(self, table: str, schema: pl.Schema) -> Iterator[Callable[[pl.DataFrame], None]]:
+    def table_writer(
+        self, table: str, schema: pl.Schema, notes: Mapping[str, str] | None = None
+    ) -> Iterator[Callable[[pl.DataFrame], None]]:
         """Replace a table kept in one file by frames that are written one after another and never stand in memory.
+
+        Args:
+            table: the table.
+            schema: its columns.
+            notes: facts about the table that stand in its file, see `notes`.
 
         Yields:
             The function that writes one frame with the columns of `schema`. When the block ends without an error the
@@ -196,7 +234,7 @@ class Storage:
         Raises:
             StorageError: the file cannot be written.
         """
-        with self._staged_file(f"{table}/{WHOLE_TABLE}") as staged, _parquet_writer(staged, schema) as write:
+        with self._staged_file(f"{table}/{WHOLE_TABLE}") as staged, _parquet_writer(staged, schema, notes) as write:
             yield write
 
     def batches(self, table: str, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
@@ -417,11 +455,15 @@ class TemporaryTable:
 
 
 @contextmanager
-def _parquet_writer(file: Path | IO[bytes], schema: pl.Schema) -> Iterator[Callable[[pl.DataFrame], None]]:
+def _parquet_writer(
+    file: Path | IO[bytes], schema: pl.Schema, notes: Mapping[str, str] | None = None
+) -> Iterator[Callable[[pl.DataFrame], None]]:
     from pyarrow.parquet import ParquetWriter
 
     arrow_schema = _to_arrow(pl.DataFrame(schema=schema)).schema
     with ParquetWriter(file, arrow_schema, compression="zstd", compression_level=1) as writer:
+        if notes:
+            writer.add_key_value_metadata(dict(notes))
         yield lambda frame: writer.write_table(
             _to_arrow(frame.select(schema.names())), row_group_size=max(frame.height, 1)
         )

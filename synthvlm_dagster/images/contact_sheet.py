@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from synthvlm_dagster.image_decoding import decode_image
 
-MAX_BYTES = 60_000
+MAX_BYTES = 44_000
 """Of the data URI: Dagster keeps it in its event database, once per materialization."""
 
 _COLUMNS = 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -68,6 +68,11 @@ class Recipe(Section):
                 f"measures: {on}"
             )
         return self
+
+    @property
+    def what_is_built(self) -> dict[str, Any]:
+        """The recipe as plain JSON values, without what is only about when and how it runs."""
+        return self.model_dump(mode="json", exclude={"operations"})
 
     @property
     def shard_keys(self) -> list[str]:

@@ -48,6 +48,14 @@ PROMPTS = (
 """What the human asks for; each pair gets one of them."""
 
 
+COLUMNS = {
+    "id": ("string", "image_id of the pair."),
+    "image": ("string", "Path of the image file, from the folder `images`."),
+    "conversations": ("list", "A prompt with the image from `human`, and the caption from `gpt`."),
+}
+"""Type and description of an entry's fields."""
+
+
 @dataclass(frozen=True)
 class LlavaExport:
     """What was written.
