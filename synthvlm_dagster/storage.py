@@ -263,7 +263,7 @@ class Storage:
         """The rows of every file below the table's folder, lazily, in order of file name.
 
         Raises:
-            StorageError: the table has no file yet.
+            StorageError: the table has no file yet, or is one file on a disk that is cut or no parquet file.
         """
         paths = self.files(table, ".parquet")
         if not paths:
