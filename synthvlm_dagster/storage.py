@@ -285,28 +285,29 @@ class Storage:
         """The rows of every file below the table's folder, lazily, in order of file name.
 
         Raises:
-            StorageError: the table has no file yet.
+            StorageError: the table has no file yet, or is one file on a disk that is cut or no parquet file.
         """
         paths = self.files(table, ".parquet")
         if not paths:
             raise _missing_table(self.url(table))
+        # Of a table in many files the damaged ones are set aside where it is made again.
+        for path in paths:
+            if self._is_local and path.endswith(f"/{WHOLE_TABLE}"):
+                _require_parquet(self._full(path))
         return self.scan_files(paths)
 
     def scan_files(self, paths: list[str]) -> pl.LazyFrame:
         """The rows of the given parquet files (at least one), lazily, in the given order.
 
         From an object store only the columns that a query needs are fetched, row group by row group, by the same
-        client that writes: its credentials, endpoint and retries hold for both.
+        client that writes: its credentials, endpoint and retries hold for both. Damage in a local file shows, as an
+        error of polars, when the rows are read; `damaged_tables` tells where.
 
         Raises:
-            StorageError: a file of a local store is cut or is no parquet file. Damage further inside shows, as an error
-                of polars, when the rows are read; `damaged_tables` tells where. On an object store, the first file
-                cannot be fetched; a query raises it for the others.
+            StorageError: on an object store, the first file cannot be fetched; a query raises it for the others.
         """
         if self._is_local:
             full = [self._full(path) for path in paths]
-            for local in full:
-                _require_parquet(local)
             return pl.scan_parquet(full, hive_partitioning=False, glob=False)
 
         from pyarrow.parquet import ParquetFile
