@@ -214,19 +214,16 @@ class Storage:
         """The notes in the file of a table kept in one file; empty when it has none, or is not there.
 
         Raises:
-            StorageError: the file cannot be read.
+            StorageError: the file is damaged or cannot be read.
         """
         from pyarrow.parquet import read_metadata
 
         path = f"{table}/{WHOLE_TABLE}"
         if not self.exists(path):
             return {}
-        try:
-            # Reads the end of the file alone.
-            with self.open(path) as file:
-                found = read_metadata(file).metadata or {}
-        except (OSError, ValueError) as error:
-            raise StorageError(f"{self.url(path)}: cannot be read: {error}") from error
+        # Reads the end of the file alone.
+        with self.open(path) as file, self._damage_explained(path):
+            found = read_metadata(file).metadata or {}
         return {name.decode(): value.decode() for name, value in found.items()}
 
     def write_chunk(self, table: str, name: str, frame: pl.DataFrame | pl.LazyFrame) -> None:
@@ -273,13 +270,8 @@ class Storage:
         if not paths:
             raise _missing_table(self.url(table))
         for path in paths:
-            with self.open(path) if self._is_local else self._open_remote(path) as file:
-                try:
-                    yield from _batches(file, columns)
-                except _DAMAGED as error:
-                    if getattr(error, "errno", None):
-                        raise StorageError(f"{self.url(path)}: cannot be read: {error}") from error
-                    raise _damaged_table(self.url(path), str(error)) from error
+            with self.open(path) if self._is_local else self._open_remote(path) as file, self._damage_explained(path):
+                yield from _batches(file, columns)
 
     def scan(self, table: str) -> pl.LazyFrame:
         """The rows of every file below the table's folder, lazily, in order of file name.
@@ -483,6 +475,16 @@ class Storage:
                 raise
             reason = str(error).rstrip(".") or type(error).__name__
             raise StorageError(f"{self.url(path)}: cannot be {doing}: {reason}{self._advice(error)}") from error
+
+    @contextmanager
+    def _damage_explained(self, path: str) -> Iterator[None]:
+        """Turn what pyarrow finds wrong with an open parquet file into a StorageError."""
+        try:
+            yield
+        except _DAMAGED as error:
+            if getattr(error, "errno", None):
+                raise StorageError(f"{self.url(path)}: cannot be read: {error}") from error
+            raise _damaged_table(self.url(path), str(error)) from error
 
     def _advice(self, error: Exception) -> str:
         if self._is_local or isinstance(error, FileNotFoundError):
