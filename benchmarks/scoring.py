@@ -12,8 +12,16 @@ CLIP is images per second of files on a disk, wall clock. Loops:
                 image once more, in batches of 256, then the cosines
     one by one  an image and its text at a time, as the short examples of open_clip do
     package     `clip_scores`, less what it takes for one image, which is nearly all loading
+    official, tensors; package, tensors
+                the same from images in memory that are ready for the model: no disk, no decoding
 All are given the same model, files and captions, `--pairs-per-caption` images per caption, and no half precision. Each
-round measures all loops, every second round in reverse order; figures are medians over rounds.
+round measures all loops, every second round in reverse order; figures are medians over rounds. `to the CPU` is the
+largest difference of this package's scores, and of the official loop's, from those that the CPU gives `--compared` of
+the images.
+
+With a device that is no CPU, SSIM is measured there too: images per second of `resize_ssim_batch` from arrays in
+memory, on the CPU's threads and on the device, and of `resize_ssim_tensor` from images that are on the device; and the
+largest difference of their scores.
 """
 
 from __future__ import annotations
@@ -36,9 +44,11 @@ from skimage.metrics import structural_similarity
 
 import synthvlm_dagster.demo
 from synthvlm_dagster.demo import world
-from synthvlm_dagster.scores.clip import clip_scores
-from synthvlm_dagster.scores.ssim import GAUSSIAN_WEIGHTS, UNIFORM_SIDE, resize_ssim
+from synthvlm_dagster.recipe import ClipScoring
+from synthvlm_dagster.scores.clip import ClipScorer, clip_scores
+from synthvlm_dagster.scores.ssim import GAUSSIAN_WEIGHTS, UNIFORM_SIDE, resize_ssim, resize_ssim_batch
 from synthvlm_dagster.scores.ssim_kernels import uniform_ssim, weighted_ssim
+from synthvlm_dagster.scores.ssim_torch import resize_ssim_tensor
 
 PREFIX = "A photo depicts "
 DEMO = Path(synthvlm_dagster.demo.__file__).parent / "models" / "shapes-clip"
@@ -49,25 +59,33 @@ def main() -> None:
     """Run as a command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="torch device of the CLIP models")
-    parser.add_argument("--sides", type=int, nargs="+", default=[1024, 512], help="of images for SSIM, pixels")
+    parser.add_argument("--sides", type=int, nargs="*", default=[1024, 512], help="of images for SSIM, pixels")
+    parser.add_argument("--device-sides", type=int, nargs="*", default=[1024], help="the same, on a device")
     parser.add_argument("--images", type=int, default=96, help="for CLIP")
     parser.add_argument("--side", type=int, default=512, help="of images for CLIP, pixels")
     parser.add_argument("--pairs-per-caption", type=int, default=4, help="images of each caption, for CLIP")
-    parser.add_argument("--models", nargs="+", choices=["ViT-B-32", "demo"], default=["ViT-B-32", "demo"])
+    parser.add_argument("--models", nargs="+", choices=["ViT-B-32", "ViT-L-14", "demo"], default=["ViT-B-32", "demo"])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--compared", type=int, default=16, help="images whose scores the CPU gives too")
+    parser.add_argument("--batch", type=int, default=64, help="images for SSIM on a device")
     parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args()
     figures = {"ssim": [row for side in given.sides for row in measure_ssim(side, given.rounds)]}
     print_ssim(figures["ssim"])
+    if given.device != "cpu":
+        figures["ssim on device"] = [
+            measure_ssim_on(given.device, side, given.batch, given.rounds) for side in given.device_sides
+        ]
+        print_ssim_on(figures["ssim on device"], given)
     with tempfile.TemporaryDirectory() as folder:
         files, captions = write_images(Path(folder) / "images", given.images, given.side, given.pairs_per_caption)
         figures["clip"] = []
         for model in given.models:
             weights = DEMO if model == "demo" else save_random_clip(Path(folder) / model, model)
-            figures["clip"].append(measure_clip(model, weights, files, captions, given.device, given.rounds))
-    print_clip(figures["clip"], given)
-    if given.json:
-        given.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+            figures["clip"].append(measure_clip(model, weights, files, captions, given))
+            print_clip(figures["clip"][-1:], given)
+            if given.json:
+                given.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
 
 
 def measure_ssim(side: int, rounds: int) -> list[dict[str, object]]:
@@ -111,28 +129,71 @@ def measure_ssim(side: int, rounds: int) -> list[dict[str, object]]:
     return rows
 
 
+def measure_ssim_on(device: str, side: int, count: int, rounds: int) -> dict[str, object]:
+    """Images per second on the CPU and on a device, and the largest difference of the scores."""
+    images = [photograph(side, seed) for seed in range(count)]
+    there = torch.from_numpy(np.stack(images)).to(device)
+    loops: dict[str, Callable[[], np.ndarray]] = {
+        "scikit-image, one by one": lambda: np.array([structural_similarity(*pair, data_range=255) for pair in pairs]),
+        "package, CPU": lambda: resize_ssim_batch(images),
+        "package, device, arrays": lambda: resize_ssim_batch(images, device=device),
+        "package, device, tensors": lambda: resize_ssim_tensor(there).cpu().numpy(),
+    }
+    size = round(side * 336 / 1024)
+    pairs = []
+    for image in images:
+        before = Image.fromarray(image).convert("L")
+        after = before.resize((size, size), Image.Resampling.BILINEAR).resize(before.size, Image.Resampling.BILINEAR)
+        pairs.append((np.asarray(before), np.asarray(after)))
+    scores = [loop() for loop in loops.values()]
+    took = in_turn(loops, rounds)
+    return {
+        "side": side,
+        "images_per_second": {loop: count / seconds for loop, seconds in took.items()},
+        "difference": float(max(np.abs(each - scores[0]).max() for each in scores)),
+    }
+
+
 def measure_clip(
-    name: str, weights: Path, files: Sequence[Path], captions: Sequence[str], device: str, rounds: int
+    name: str, weights: Path, files: Sequence[Path], captions: Sequence[str], given: argparse.Namespace
 ) -> dict[str, object]:
     """Images per second of each loop, and the largest difference of their scores."""
+    device = given.device
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{weights}", device=device)
     model.eval()
     tokenize = open_clip.get_tokenizer(f"local-dir:{weights}")
+    scorer = ClipScorer(ClipScoring(model=str(weights), pretrained=None), device)
+    scorer.load()
+    ready = [preprocess(Image.open(file).convert("RGB")) for file in files]
+
+    def package_from_tensors() -> np.ndarray:
+        scorer._told.clear()  # as if it were new: captions are encoded again
+        starts = range(0, len(ready), 64)
+        return np.concatenate([scorer.score(ready[at : at + 64], captions[at : at + 64]).scores for at in starts])
+
     loops: dict[str, Callable[[], np.ndarray]] = {
         "official": lambda: official_loop(model, preprocess, tokenize, files, captions, device),
         "one by one": lambda: one_by_one(model, preprocess, tokenize, files, captions, device),
         "package": lambda: clip_scores(files, captions, model=str(weights), pretrained=None, device=device),
+        "official, tensors": lambda: official_scores(
+            model, tokenize, map(torch.stack, batched(ready, 64)), captions, device
+        ),
+        "package, tensors": package_from_tensors,
     }
     scores = [loop() for loop in loops.values()]
-    took = in_turn(loops, rounds, time.perf_counter)
+    took = in_turn(loops, given.rounds, time.perf_counter)
     # What loading takes is not in the other loops.
     one = {"one": lambda: clip_scores(files[:1], captions[:1], model=str(weights), pretrained=None, device=device)}
-    took["package"] -= in_turn(one, rounds)["one"]
+    took["package"] -= in_turn(one, given.rounds)["one"]
+    count = given.compared
+    on_cpu = clip_scores(files[:count], captions[:count], model=str(weights), pretrained=None, device="cpu")
     return {
         "model": name,
         "images_per_second": {loop: len(files) / seconds for loop, seconds in took.items()},
         "mean_score": float(scores[0].mean()),
         "difference": float(max(np.abs(each - scores[0]).max() for each in scores)),
+        "difference_from_cpu": float(np.abs(scores[2][:count] - on_cpu).max()),
+        "official_difference_from_cpu": float(np.abs(scores[0][:count] - on_cpu).max()),
     }
 
 
@@ -153,7 +214,13 @@ def official_loop(model, preprocess, tokenize, files, captions, device) -> np.nd
     loader = torch.utils.data.DataLoader(
         _Files(files, preprocess), batch_size=64, num_workers=min(8, os.cpu_count() or 1), shuffle=False
     )
-    seen = np.vstack([model.encode_image(batch.to(device)).float().cpu().numpy() for batch in loader])
+    return official_scores(model, tokenize, loader, captions, device)
+
+
+@torch.inference_mode()
+def official_scores(model, tokenize, batches, captions, device) -> np.ndarray:  # type: ignore[no-untyped-def]
+    """The same from batches of images that are ready for the model."""
+    seen = np.vstack([model.encode_image(batch.to(device)).float().cpu().numpy() for batch in batches])
     prefixed = [PREFIX + caption for caption in captions]
     texts = [tokenize(prefixed[start : start + 256]) for start in range(0, len(prefixed), 256)]
     told = np.vstack([model.encode_text(tokens.to(device)).float().cpu().numpy() for tokens in texts])
@@ -170,6 +237,11 @@ def one_by_one(model, preprocess, tokenize, files, captions, device) -> np.ndarr
         told = model.encode_text(tokenize([PREFIX + caption]).to(device))
         scores.append(max(0.0, torch.nn.functional.cosine_similarity(seen.float(), told.float()).item()))
     return np.array(scores)
+
+
+def batched(items: Sequence[torch.Tensor], size: int) -> list[Sequence[torch.Tensor]]:
+    """Parts of that size; the last may be smaller."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def in_turn(
@@ -239,16 +311,32 @@ def print_ssim(rows: list[dict]) -> None:  # type: ignore[type-arg]
         )
 
 
+def print_ssim_on(rows: list[dict], given: argparse.Namespace) -> None:  # type: ignore[type-arg]
+    """One line a size."""
+    print(f"\nSSIM, images/s, {given.batch} images together; the device is {given.device}")
+    print("".join(f"{loop:>26}" for loop in rows[0]["images_per_second"]) + f"{'largest difference':>20}")
+    for row in rows:
+        rates = "".join(f"{rate:26.1f}" for rate in row["images_per_second"].values())
+        print(f"{rates}{row['difference']:20.1e}  {row['side']}²")
+
+
 def print_clip(rows: list[dict], given: argparse.Namespace) -> None:  # type: ignore[type-arg]
     """One line a model."""
     files = f"{given.images} files of {given.side}², {given.pairs_per_caption} a caption"
     print(f"\nCLIP, images/s on {given.device}: {files}")
-    print("                 one by one   official    package   times official   largest difference   mean score")
+    print(f"{'':34}from files{'':30}from tensors")
+    print(
+        "            one by one   official    package   times official   official    package   times official"
+        "   largest difference   to the CPU (official)   mean score"
+    )
     for row in rows:
         rate = row["images_per_second"]
         print(
-            f"{row['model']:<16} {rate['one by one']:10.1f} {rate['official']:10.1f} {rate['package']:10.1f} "
-            f"{rate['package'] / rate['official']:16.2f}   {row['difference']:18.1e}   {row['mean_score']:10.3f}"
+            f"{row['model']:<12}{rate['one by one']:10.1f} {rate['official']:10.1f} {rate['package']:10.1f} "
+            f"{rate['package'] / rate['official']:16.2f} {rate['official, tensors']:10.1f} "
+            f"{rate['package, tensors']:10.1f} {rate['package, tensors'] / rate['official, tensors']:16.2f}   "
+            f"{row['difference']:18.1e}   {row['difference_from_cpu']:10.1e} "
+            f"({row['official_difference_from_cpu']:.1e})   {row['mean_score']:10.3f}"
         )
 
 

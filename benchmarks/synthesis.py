@@ -18,13 +18,18 @@ there is no handover; without an autoencoder paper-fast keeps the model's own. W
 official loop is that of the demo's recipe. Steps of the presets keep their ratio to --steps: 60 gives 25 and 4. On a
 CPU everything is float32, or what --generation has as its dtype, and nothing is compiled.
 
-Seconds of images/s are wall-clock time after loading and a first batch. Parts are seconds per image, each part waited
+All models are loaded first and stay on the device; every loop draws a first batch in five steps, which compiles what
+its preset compiles. Seconds of images/s are wall-clock time after that. Parts are seconds per image, each part waited
 for: of the one-at-a-time loops in the measured run, of this package in one batch drawn part by part beforehand, because
 in the run itself they overlap. A UNet evaluation is one image's prediction at one step; guidance makes two of a step.
 Each round measures all loops, every second round in reverse order; figures are medians over rounds. The device's idle
-time is the share of a shard's time in which it neither computes nor copies. It is measured once, in one more shard of
-as many images (of the one-at-a-time loops: in four images more) under torch's profiler, which slows the host a little.
-On a CPU it is the share in which torch computes nothing.
+time is the share of a shard's time in which it neither computes nor copies. It is measured once, after the first round,
+in one more shard of as many images (of the one-at-a-time loops: in two images more) under torch's profiler, which slows
+the host a little. On a CPU it is the share in which torch computes nothing. Peak memory is without the models of other
+loops.
+
+--json is written anew after every measurement. After --seconds no further measurement begins, and what there is is
+reported.
 """
 
 from __future__ import annotations
@@ -35,15 +40,18 @@ import itertools
 import json
 import os
 import statistics
+import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import diffusers
 import polars as pl
@@ -53,13 +61,15 @@ from PIL import Image
 from random_sdxl import save_random_sdxl
 
 from synthvlm_dagster.captions.readers import read_captions
+from synthvlm_dagster.fingerprint import model_identity
 from synthvlm_dagster.images.batches import Batches
 from synthvlm_dagster.images.chunks import write_chunk
 from synthvlm_dagster.images.generators import DiffusersGenerator
+from synthvlm_dagster.images.generators.families import family_of
 from synthvlm_dagster.images.plan import PLAN_TABLE, plan_attempts
 from synthvlm_dagster.images.present import planned_images
 from synthvlm_dagster.images.shard import generate_shard
-from synthvlm_dagster.images.table import encode_image, image_rows, tries
+from synthvlm_dagster.images.table import Try, encode_image, image_rows, tries
 from synthvlm_dagster.quiet import quiet_models
 from synthvlm_dagster.recipe import Attempts, Recipe, load_recipe
 from synthvlm_dagster.recipe.loading import parse_recipe
@@ -71,9 +81,11 @@ LOOPS = (*ONE_AT_A_TIME, *PRESETS)
 PARTS = ("text", "denoise", "decode", "encode and write")
 HANDOVER = 0.8
 PAPER_STEPS, PAPER_GUIDANCE, PAPER_SIZE = 60, 20.0, 1024
-WARM_UP, MEASURED, PROFILED = "0000", "0001", "0002"
-"""Shards."""
-PROFILED_ONE_AT_A_TIME = 4
+WARM_UP_STEPS = 5
+"""Enough for the refiner, and for steps with and without guidance."""
+PARTED, PROFILED = "parts", "profiled"
+"""Measurements of a loop beside its rounds."""
+PROFILED_ONE_AT_A_TIME = 2
 """Images."""
 
 
@@ -115,39 +127,74 @@ class Measurement:
     batch_size: int = 1
     idle: float | None = None
     """Share of the time in which the device does nothing; None: not measured in this round."""
+    load_seconds: float = 0.0
+    """Of the loop's models."""
+    first_seconds: float = 0.0
+    """Of the first batch, in WARM_UP_STEPS steps, and compilation."""
 
 
 def main() -> None:
     """Measure the loops, print how they compare."""
+    began = time.monotonic()
     options = _options()
     device = torch.device(options.device)
+    rounds: dict[str, list[Measurement]] = {}
+    peak = matmul_peak(device, _setting_dtype(options))
+
+    def in_time(what: str) -> bool:
+        print(f"{time.monotonic() - began:5.0f} s: {what} ...", flush=True)
+        return time.monotonic() - began < options.seconds
+
+    def save() -> None:
+        if options.json:
+            found = {loop: [asdict(one) for one in measurements] for loop, measurements in rounds.items()}
+            options.json.write_text(json.dumps({"matmul_peak": peak, "rounds": found}, indent=2), encoding="utf-8")
+
     with tempfile.TemporaryDirectory() as folder:
         setting = _setting(options, device)
-        loops = [loop for loop in options.loops if loop != "handover" or setting.refiner]
+        names = [name for name in options.loops if name != "handover" or setting.refiner]
         texts = _captions(options.images)
-        rounds: dict[str, list[Measurement]] = {loop: [] for loop in loops}
+        few = texts[: options.one_at_a_time_images or options.images]
+        many = _captions(options.fast_images or options.images)
+        loops: dict[str, Loop] = {}
+        official: list[Any] = []
+        for name in names:
+            if in_time(f"{name}: load, first batch"):
+                loops[name] = (
+                    OneAtATime(setting, few, name == "handover", Path(folder) / name, official)
+                    if name in ONE_AT_A_TIME
+                    else Package(
+                        setting, PRESETS[name], texts if name == "paper" else many, Path(folder) / name, options.repeats
+                    )
+                )
         for number in range(options.repeats):
-            for loop in loops if number % 2 == 0 else reversed(loops):
-                print(f"round {number + 1} of {options.repeats}: {loop} …", flush=True)
-                work, profiled = Path(folder) / f"{loop}-{number}", number == 0
-                if loop in ONE_AT_A_TIME:
-                    count = options.one_at_a_time_images or options.images
-                    measured = measure_one_at_a_time(setting, texts[:count], loop == "handover", work, profiled)
-                else:
-                    measured = measure_package(setting, PRESETS[loop], texts, work, profiled)
-                rounds[loop].append(measured)
-                _release()
-    medians = {loop: _median(measurements) for loop, measurements in rounds.items()}
-    peak = matmul_peak(device, setting.dtype)
+            for name in loops if number % 2 == 0 else reversed(loops):
+                if in_time(f"{name}: round {number + 1} of {options.repeats}"):
+                    rounds.setdefault(name, []).append(loops[name].measure(number))
+                    save()
+            for name in loops if number == 0 else ():
+                if name in rounds and in_time(f"{name}: idle time"):
+                    rounds[name][0].idle = loops[name].idle()
+                    save()
+    if not rounds:
+        sys.exit("no time was left for a measurement: see --seconds")
+    medians = {loop: _median(rounds[loop]) for loop in names if loop in rounds}
     _report(setting, medians, rounds, peak)
-    if options.json:
-        found = {loop: [asdict(one) for one in measurements] for loop, measurements in rounds.items()}
-        options.json.write_text(json.dumps({"matmul_peak": peak, "rounds": found}, indent=2), encoding="utf-8")
 
 
-def measure_one_at_a_time(
-    setting: Setting, texts: Sequence[str], documented: bool, folder: Path, profiled: bool
-) -> Measurement:
+class Loop(Protocol):
+    """A way of drawing images, ready to be measured."""
+
+    def measure(self, number: int) -> Measurement:
+        """Draw all images; `number` is that of the round."""
+        ...
+
+    def idle(self) -> float:
+        """Share of the time in which the device does nothing while images are drawn."""
+        ...
+
+
+class OneAtATime:
     """The official loop: one prompt, one image, one file, then the next.
 
     Args:
@@ -155,132 +202,208 @@ def measure_one_at_a_time(
         texts: the prompts.
         documented: hand over to the refiner as diffusers documents it, rather than as the official loop does.
         folder: gets the files.
-        profiled: measure the idle time too.
+        pipelines: get loaded by the first such loop, and are the second's too.
     """
-    folder.mkdir()
-    with quiet_models():
-        pipelines = [
-            diffusers.DiffusionPipeline.from_pretrained(model, dtype=setting.dtype, use_safetensors=True)
-            for model in (setting.base, setting.refiner)
-            if model
-        ]
-    for pipeline in pipelines:
-        pipeline.set_progress_bar_config(disable=True)
-        pipeline.to(setting.device)
-    common = {
-        "negative_prompt": "",
-        "num_inference_steps": setting.steps,
-        "guidance_scale": setting.guidance,
-        "height": setting.size,
-        "width": setting.size,
-    }
-    clock = Clock(setting.device)
 
-    def draw(text: str) -> Image.Image:
-        with clock.part("denoise"):
-            if not setting.refiner:
-                return pipelines[0](prompt=text, **common).images[0]
-            base, refiner = pipelines
+    def __init__(
+        self, setting: Setting, texts: Sequence[str], documented: bool, folder: Path, pipelines: list[Any]
+    ) -> None:
+        folder.mkdir()
+        self._setting, self._texts, self._documented, self._folder = setting, texts, documented, folder
+        self._pipelines = pipelines
+        self._memory = Memory(setting.device)
+        self._clock = Clock(setting.device)
+        began = time.perf_counter()
+        if not pipelines:
+            with quiet_models():
+                for model in filter(None, (setting.base, setting.refiner)):
+                    loaded = diffusers.DiffusionPipeline.from_pretrained(
+                        model, dtype=setting.dtype, use_safetensors=True
+                    )
+                    loaded.set_progress_bar_config(disable=True)
+                    pipelines.append(loaded.to(setting.device))
+        self._memory.is_loaded(pipelines)
+        self._load_seconds = _begin(setting.device) - began
+        began = time.perf_counter()
+        with quiet_models():
+            self._draw(texts[0], min(WARM_UP_STEPS, setting.steps))
+        self._first_seconds = _begin(setting.device) - began
+
+    def _draw(self, text: str, steps: int) -> Image.Image:
+        common = {
+            "negative_prompt": "",
+            "num_inference_steps": steps,
+            "guidance_scale": self._setting.guidance,
+            "height": self._setting.size,
+            "width": self._setting.size,
+        }
+        with self._clock.part("denoise"):
+            if not self._setting.refiner:
+                return self._pipelines[0](prompt=text, **common).images[0]
+            base, refiner = self._pipelines
             latents = base(prompt=text, denoising_end=HANDOVER, output_type="latent", **common).images
-            share = {"denoising_start": HANDOVER} if documented else {"denoising_end": HANDOVER}
+            share = {"denoising_start": HANDOVER} if self._documented else {"denoising_end": HANDOVER}
             # The official loop passes height and width here too; this pipeline takes the size from the latents.
             settings = {name: value for name, value in common.items() if name not in ("height", "width")}
             return refiner(prompt=text, image=latents, **share, **settings).images[0]
 
-    with quiet_models():
-        draw(texts[0])
+    def measure(self, number: int) -> Measurement:
+        """Draw all prompts."""
+        clock, device = self._clock, self._setting.device
         clock.seconds.clear()
         with ExitStack() as stack:
-            for pipeline in pipelines:
+            stack.enter_context(quiet_models())
+            for pipeline in self._pipelines:
                 stack.enter_context(clock.watched(pipeline, "encode_prompt", "text"))
                 stack.enter_context(clock.watched(pipeline, "upcast_vae", "decode"))
                 stack.enter_context(clock.watched(pipeline.vae, "decode", "decode"))
                 stack.enter_context(clock.watched(pipeline.vae, "to", "decode"))
                 stack.enter_context(clock.watched(pipeline.image_processor, "postprocess", "decode"))
-            counts = stack.enter_context(unet_evaluations(pipelines))
-            began = _begin(setting.device)
-            for number, text in enumerate(texts):
-                image = draw(text)
+            counts = stack.enter_context(unet_evaluations(self._pipelines))
+            began = _begin(device)
+            for place, text in enumerate(self._texts):
+                image = self._draw(text, self._setting.steps)
                 with clock.part("encode and write"):
-                    image.save(folder / f"{number:09d}.jpg")
+                    image.save(self._folder / f"{number}-{place:09d}.jpg")
             seconds = time.perf_counter() - began
-        peak_bytes, idle = _peak_bytes(setting.device), None
-        if profiled:
-            with idle_share(setting.device) as shares:
-                for number, text in enumerate(texts[:PROFILED_ONE_AT_A_TIME]):
-                    draw(text).save(folder / f"profiled-{number}.jpg")
-            [idle] = shares
-    return Measurement(
-        len(texts),
-        seconds,
-        clock.per_image(len(texts)),
-        sum(counts) / len(texts),
-        _teraflop(pipelines, counts, setting.size) / len(texts),
-        peak_bytes,
-        idle=idle,
-    )
+        images = len(self._texts)
+        return Measurement(
+            images,
+            seconds,
+            clock.per_image(images),
+            sum(counts) / images,
+            _teraflop(self._pipelines, counts, self._setting.size) / images,
+            self._memory.peak(_peak_bytes(device)),
+            load_seconds=self._load_seconds,
+            first_seconds=self._first_seconds,
+        )
+
+    def idle(self) -> float:
+        """Share of the time in which the device does nothing, over a few images."""
+        with quiet_models(), idle_share(self._setting.device) as shares:
+            for place, text in enumerate(self._texts[:PROFILED_ONE_AT_A_TIME]):
+                self._draw(text, self._setting.steps).save(self._folder / f"profiled-{place}.jpg")
+        return shares[0]
 
 
-def measure_package(setting: Setting, preset: str, texts: Sequence[str], folder: Path, profiled: bool) -> Measurement:
-    """One shard through `generate_shard`, after a first batch that is a shard of its own.
+class Package:
+    """This package: whole shards through `generate_shard`.
 
     Args:
         setting: models and steps.
         preset: of the recipe.
-        texts: the captions of the shard.
+        texts: the captions of a shard.
         folder: gets the store.
-        profiled: measure the idle time too.
+        repeats: rounds that will be measured; each has a shard of its own.
     """
-    recipe = _recipe(setting, preset, len(texts), folder)
-    storage = Storage(recipe.storage)
-    first = list(itertools.islice(itertools.cycle(texts), recipe.generation.batch_size))
-    shards = {WARM_UP: first, MEASURED: texts, PROFILED: texts}
-    storage.write_table(PLAN_TABLE, pl.concat([_plan(captions, shard) for shard, captions in shards.items()]))
-    generator = DiffusersGenerator(recipe.generation)
-    batches = Batches(recipe.generation)
-    generate_shard(recipe, storage, WARM_UP, generator, batches=batches)
-    parts = _parts_of_a_batch(recipe, storage, generator, batches.size, setting.device)
-    with unet_evaluations(generator.pipelines) as counts:
-        began = _begin(setting.device)
-        summary = generate_shard(recipe, storage, MEASURED, generator, batches=batches)
-        seconds = time.perf_counter() - began
-    idle = None
-    if profiled:
-        with idle_share(setting.device) as shares:
-            generate_shard(recipe, storage, PROFILED, generator, batches=batches)
-        [idle] = shares
-    return Measurement(
-        len(texts),
-        seconds,
-        parts,
-        sum(counts) / len(texts),
-        _teraflop(generator.pipelines, counts, setting.size) / len(texts),
-        summary.peak_memory,
-        summary.failures.total(),
-        batches.size,
-        idle,
-    )
+
+    def __init__(self, setting: Setting, preset: str, texts: Sequence[str], folder: Path, repeats: int) -> None:
+        shards = [f"{number:04d}" for number in range(repeats + 2)]
+        self._shards = dict(zip([*range(repeats), PARTED, PROFILED], shards, strict=True))
+        self._setting, self._images = setting, len(texts)
+        self._recipe = _recipe(setting, preset, len(texts), folder, len(shards))
+        self._storage = Storage(self._recipe.storage)
+        self._storage.write_table(PLAN_TABLE, pl.concat([_plan(texts, shard) for shard in shards]))
+        self._memory = Memory(setting.device)
+        self._generator = DiffusersGenerator(self._recipe.generation)
+        self._batches = Batches(self._recipe.generation)
+        self._load_seconds = self._generator.load()
+        self._memory.is_loaded(self._generator.pipelines)
+        began = time.perf_counter()
+        self._draw_in_few_steps()
+        self._first_seconds = _begin(setting.device) - began
+        self._parts = self._parts_of_a_batch()
+
+    def _draw_in_few_steps(self) -> None:
+        generation = self._recipe.generation
+        steps = min(WARM_UP_STEPS, generation.num_inference_steps)
+        family = family_of(self._generator.pipelines, generation.model_copy(update={"num_inference_steps": steps}))
+        batch = self._batch()
+
+        @torch.no_grad()
+        def decode(latents: Any) -> None:
+            family.decode(latents)
+
+        with torch.no_grad(), quiet_models(), ThreadPoolExecutor(1) as decoder:
+            noise = [torch.Generator().manual_seed(one.seed) for one in batch]
+            decoder.submit(decode, family.denoise([one.text for one in batch], noise)).result()
+
+    def _batch(self) -> list[Try]:
+        tried = tries(self._recipe, planned_images(self._recipe, self._storage, self._shards[PARTED]).missing)
+        return self._batches.padded(tried[: self._batches.size])
+
+    def _parts_of_a_batch(self) -> dict[str, float]:
+        """Seconds per image of each part, one after the other; the files go into a table that nothing reads."""
+        generator, batch = self._generator, self._batch()
+        clock = Clock(self._setting.device)
+        with ExitStack() as stack:
+            for pipeline in generator.pipelines:
+                stack.enter_context(clock.watched(pipeline, "encode_prompt", "text"))
+            with clock.part("denoise"):
+                latents = generator.denoise([one.text for one in batch], [one.seed for one in batch])
+            with clock.part("decode"):
+                drawn = generator.decode(latents)
+            with clock.part("encode and write"):
+                usable = [
+                    (one, found.image) for one, found in zip(batch, drawn, strict=True) if found.image is not None
+                ]
+                encoded = [encode_image(Image.fromarray(image), self._recipe.generation) for _, image in usable]
+                rows = image_rows(self._recipe, [one for one, _ in usable], encoded, [None] * len(usable))
+                write_chunk(self._storage, "parts", rows)
+        return clock.per_image(len(batch))
+
+    def measure(self, number: int) -> Measurement:
+        """Draw the shard of that round."""
+        generator = self._generator
+        with unet_evaluations(generator.pipelines) as counts:
+            began = _begin(self._setting.device)
+            summary = generate_shard(
+                self._recipe, self._storage, self._shards[number], generator, batches=self._batches
+            )
+            seconds = time.perf_counter() - began
+        return Measurement(
+            self._images,
+            seconds,
+            self._parts,
+            sum(counts) / self._images,
+            _teraflop(generator.pipelines, counts, self._setting.size) / self._images,
+            self._memory.peak(summary.peak_memory),
+            summary.failures.total(),
+            self._batches.size,
+            load_seconds=self._load_seconds,
+            first_seconds=self._first_seconds,
+        )
+
+    def idle(self) -> float:
+        """Share of the time in which the device does nothing, over one more shard."""
+        with idle_share(self._setting.device) as shares:
+            generate_shard(self._recipe, self._storage, self._shards[PROFILED], self._generator, batches=self._batches)
+        return shares[0]
 
 
-def _parts_of_a_batch(
-    recipe: Recipe, storage: Storage, generator: DiffusersGenerator, size: int, device: torch.device
-) -> dict[str, float]:
-    """Seconds per image of each part, one part after the other; the files go into a table that nothing reads."""
-    batch = tries(recipe, planned_images(recipe, storage, MEASURED).missing)[:size]
-    clock = Clock(device)
-    with ExitStack() as stack:
-        for pipeline in generator.pipelines:
-            stack.enter_context(clock.watched(pipeline, "encode_prompt", "text"))
-        with clock.part("denoise"):
-            latents = generator.denoise([one.text for one in batch], [one.seed for one in batch])
-        with clock.part("decode"):
-            drawn = generator.decode(latents)
-        with clock.part("encode and write"):
-            usable = [(one, found.image) for one, found in zip(batch, drawn, strict=True) if found.image is not None]
-            encoded = [encode_image(Image.fromarray(image), recipe.generation) for _, image in usable]
-            rows = image_rows(recipe, [one for one, _ in usable], encoded, [None] * len(usable))
-            write_chunk(storage, "parts", rows)
-    return clock.per_image(len(batch))
+class Memory:
+    """What of the device's memory is a loop's own, while the models of others are there too."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._own = 0
+
+    def is_loaded(self, pipelines: Sequence[Any]) -> None:
+        """Say which models are the loop's own."""
+        modules = [part for pipeline in pipelines for part in pipeline.components.values()]
+        weights = {
+            weight.data_ptr(): weight.nbytes
+            for module in modules
+            if isinstance(module, torch.nn.Module)
+            for weight in module.parameters()
+        }
+        self._own = sum(weights.values())
+
+    def peak(self, measured: int | None) -> int | None:
+        """Of a peak of all memory, in bytes, the loop's share: called while nothing but models is on the device."""
+        if measured is None:
+            return None
+        return measured - (torch.cuda.memory_allocated(self._device) - self._own)
 
 
 class Clock:
@@ -378,12 +501,24 @@ def unet_evaluations(pipelines: Sequence[Any]) -> Iterator[list[int]]:
 
 def unet_teraflop(pipeline: Any, size: int) -> float:
     """Arithmetic of one evaluation of a pipeline's UNet, in 10^12 floating-point operations."""
-    return _teraflop_of_unet(
-        json.dumps(dict(pipeline.unet.config)),
+    return teraflop_of(
+        dict(pipeline.unet.config),
         size // pipeline.vae_scale_factor,
         pipeline.tokenizer_2.model_max_length,
         pipeline.text_encoder_2.config.projection_dim,
     )
+
+
+def teraflop_of(configuration: dict[str, Any], latent_size: int, context_length: int, pooled_width: int) -> float:
+    """Arithmetic of one evaluation of a UNet of SDXL's kind, in 10^12 floating-point operations.
+
+    Args:
+        configuration: of the UNet2DConditionModel.
+        latent_size: width and height of its input.
+        context_length: tokens of a text.
+        pooled_width: of a text's pooled embedding.
+    """
+    return _teraflop_of_unet(json.dumps(configuration), latent_size, context_length, pooled_width)
 
 
 @cache
@@ -439,6 +574,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--models-folder", type=Path, default=Path("build/random-sdxl"), help="of random-sdxl")
     parser.add_argument("--images", type=int, default=64, help="images of each loop")
     parser.add_argument("--one-at-a-time-images", type=int, help="fewer for the one-at-a-time loops")
+    parser.add_argument("--fast-images", type=int, help="more for paper-fast and few-steps")
     parser.add_argument("--steps", type=int, help="of the paper's loops; default: 60, or those of the demo's recipe")
     parser.add_argument("--size", type=int, help="width and height in pixels; default: 1024, or the demo's")
     parser.add_argument("--repeats", type=int, default=2, help="rounds; every second one in reverse order")
@@ -446,8 +582,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--generation", type=yaml.safe_load, default={}, help="YAML laid over every preset, e.g. '{batch_size: 16}'"
     )
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="after which no measurement begins")
     parser.add_argument("--json", type=Path, help="file that gets every round's figures")
     return parser.parse_args()
+
+
+def _setting_dtype(options: argparse.Namespace) -> torch.dtype:
+    """Of products on a CPU."""
+    return getattr(torch, options.generation.get("dtype", "float32"))
 
 
 def _setting(options: argparse.Namespace, device: torch.device) -> Setting:
@@ -464,6 +606,8 @@ def _setting(options: argparse.Namespace, device: torch.device) -> Setting:
             save_random_sdxl(folder, options.device)
             _release()
         base, refiner, vae = (folder / name for name in ("base", "refiner", "vae"))
+        # Images are stored under the digest of their models, 14 GB: read while the first loop loads them.
+        threading.Thread(target=lambda: [model_identity(str(each), None) for each in (base, refiner, vae)]).start()
         steps, size, guidance = PAPER_STEPS, PAPER_SIZE, PAPER_GUIDANCE
         settings = {}
     if device.type == "cpu":
@@ -480,8 +624,10 @@ def _setting(options: argparse.Namespace, device: torch.device) -> Setting:
     )
 
 
-def _recipe(setting: Setting, preset: str, images: int, folder: Path) -> Recipe:
-    fragment = parse_recipe(_recipe_text({"preset": preset, "model": str(setting.base)}, folder), folder).generation
+def _recipe(setting: Setting, preset: str, images: int, folder: Path, shards: int) -> Recipe:
+    folder.mkdir()
+    text = _recipe_text({"preset": preset, "model": str(setting.base)}, folder, shards)
+    fragment = parse_recipe(text, folder).generation
     paper = preset == "paper"
     generation: dict[str, Any] = {
         "preset": preset,
@@ -500,16 +646,16 @@ def _recipe(setting: Setting, preset: str, images: int, folder: Path) -> Recipe:
         "retries": 0,
         **setting.generation,
     }
-    return parse_recipe(_recipe_text(generation, folder), folder)
+    return parse_recipe(_recipe_text(generation, folder, shards), folder)
 
 
-def _recipe_text(generation: dict[str, Any], folder: Path) -> str:
+def _recipe_text(generation: dict[str, Any], folder: Path, shards: int) -> str:
     return yaml.safe_dump(
         {
             "name": "benchmark",
             "storage": str(folder),
             "sources": [{"name": "none", "path": "none.txt"}],
-            "shards": 3,
+            "shards": shards,
             "generation": generation,
             "selection": {"share": 0.5},
         }
@@ -563,6 +709,8 @@ def _median(measurements: list[Measurement]) -> Measurement:
         max(one.unusable for one in measurements),
         min(one.batch_size for one in measurements),
         first.idle,
+        first.load_seconds,
+        first.first_seconds,
     )
 
 
@@ -600,6 +748,8 @@ def _report(
         ("  of the matmul peak", lambda _, one: f"{denoising_rate(one) / peak:.1%}"),
         ("device idle", lambda _, one: "-" if one.idle is None else f"{one.idle:.1%}"),
         ("peak device memory, GB", lambda _, one: f"{one.peak_bytes / 1e9:.1f}" if one.peak_bytes else "-"),
+        ("loading, s", lambda _, one: f"{one.load_seconds:.1f}"),
+        ("first batch, s", lambda _, one: f"{one.first_seconds:.1f}"),
         ("unusable pictures", lambda _, one: f"{one.unusable}"),
     ]
     cuda = setting.device.type == "cuda"

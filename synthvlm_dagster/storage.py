@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+from urllib.parse import unquote
 
 import polars as pl
 from fsspec.implementations.local import LocalFileSystem
@@ -31,8 +32,13 @@ if TYPE_CHECKING:
     import pyarrow
 
 WHOLE_TABLE = "table.parquet"
+UNREADABLE_TABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What polars raises where a parquet file is damaged inside; which one, it does not always say."""
 SET_ASIDE_SUFFIX = ".corrupt"
 
+_PARQUET = b"PAR1"
+_DAMAGED = (OSError, ValueError, TypeError, LookupError, RuntimeError, SystemError)
+"""What pyarrow raises for a damaged file, an OSError of its own without a number."""
 _TIMES_OF_CHANGE = ("mtime", "LastModified", "last_modified", "updated", "created")
 _BATCH_ROWS = 65_536
 _READ_BYTES = 1 << 20
@@ -53,7 +59,9 @@ class StoredFile(NamedTuple):
 class Storage:
     """A folder of tables and files on a local disk or an object store.
 
-    Every path given to the methods is relative to the storage URL and uses `/`.
+    Every path given to the methods is relative to the storage URL and uses `/`. One that would leave it is refused
+    with a StorageError, whatever the method: `..`, an absolute path, a backslash, a control character, any of these
+    behind %-signs; and nothing is written or deleted through a link that leads out of it.
     """
 
     def __init__(self, url: str) -> None:
@@ -159,12 +167,12 @@ class Storage:
             StorageError: the file cannot be deleted.
         """
         with self._explained(path, "deleted"), suppress(FileNotFoundError):
-            self._fs.rm_file(self._full(path))
+            self._fs.rm_file(self._inside(path))
 
     def delete_empty_folders(self, folder: str) -> None:
         """Delete a folder and those in it as far as they hold no file; an object store has none."""
         if self._is_local:
-            for path, _, _ in os.walk(self._full(folder), topdown=False):
+            for path, _, _ in os.walk(self._inside(folder, follow=True), topdown=False):
                 with suppress(OSError):
                     Path(path).rmdir()
 
@@ -179,16 +187,47 @@ class Storage:
         """
         renamed = f"{path}{SET_ASIDE_SUFFIX}"
         with self._explained(path, "renamed, though it is damaged"):
-            self._fs.mv(self._full(path), self._full(renamed))
+            self._fs.mv(self._inside(path), self._inside(renamed))
         return renamed
 
     def has_table(self, table: str) -> bool:
         """Whether at least one file of the table exists."""
         return bool(self.files(table, ".parquet"))
 
-    def write_table(self, table: str, frame: pl.DataFrame | pl.LazyFrame) -> None:
-        """Replace a table kept in one file by the rows of `frame`, streamed when it is lazy."""
-        self.write_chunk(table, WHOLE_TABLE, frame)
+    def write_table(
+        self, table: str, frame: pl.DataFrame | pl.LazyFrame, notes: Mapping[str, str] | None = None
+    ) -> None:
+        """Replace a table kept in one file by the rows of `frame`, streamed when it is lazy.
+
+        Args:
+            table: the table.
+            frame: its rows.
+            notes: facts about the table that stand in its file, see `notes`.
+
+        Raises:
+            StorageError: the file cannot be written; the one already there stays.
+        """
+        with self._staged_file(f"{table}/{WHOLE_TABLE}") as staged:
+            frame.lazy().sink_parquet(staged, metadata=dict(notes) if notes else None)
+
+    def notes(self, table: str) -> dict[str, str]:
+        """The notes in the file of a table kept in one file; empty when it has none, or is not there.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        from pyarrow.parquet import read_metadata
+
+        path = f"{table}/{WHOLE_TABLE}"
+        if not self.exists(path):
+            return {}
+        try:
+            # Reads the end of the file alone.
+            with self.open(path) as file:
+                found = read_metadata(file).metadata or {}
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{self.url(path)}: cannot be read: {error}") from error
+        return {name.decode(): value.decode() for name, value in found.items()}
 
     def write_chunk(self, table: str, name: str, frame: pl.DataFrame | pl.LazyFrame) -> None:
         """Write one immutable parquet file `name` of a table kept in many.
@@ -200,8 +239,15 @@ class Storage:
             frame.lazy().sink_parquet(staged)
 
     @contextmanager
-    def table_writer(self, table: str, schema: pl.Schema) -> Iterator[Callable[[pl.DataFrame], None]]:
+    def table_writer(
+        self, table: str, schema: pl.Schema, notes: Mapping[str, str] | None = None
+    ) -> Iterator[Callable[[pl.DataFrame], None]]:
         """Replace a table kept in one file by frames that are written one after another and never stand in memory.
+
+        Args:
+            table: the table.
+            schema: its columns.
+            notes: facts about the table that stand in its file, see `notes`.
 
         Yields:
             The function that writes one frame with the columns of `schema`. When the block ends without an error the
@@ -210,7 +256,7 @@ class Storage:
         Raises:
             StorageError: the file cannot be written.
         """
-        with self._staged_file(f"{table}/{WHOLE_TABLE}") as staged, _parquet_writer(staged, schema) as write:
+        with self._staged_file(f"{table}/{WHOLE_TABLE}") as staged, _parquet_writer(staged, schema, notes) as write:
             yield write
 
     def batches(self, table: str, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
@@ -228,7 +274,12 @@ class Storage:
             raise _missing_table(self.url(table))
         for path in paths:
             with self.open(path) if self._is_local else self._open_remote(path) as file:
-                yield from _batches(file, columns)
+                try:
+                    yield from _batches(file, columns)
+                except _DAMAGED as error:
+                    if getattr(error, "errno", None):
+                        raise StorageError(f"{self.url(path)}: cannot be read: {error}") from error
+                    raise _damaged_table(self.url(path), str(error)) from error
 
     def scan(self, table: str) -> pl.LazyFrame:
         """The rows of every file below the table's folder, lazily, in order of file name.
@@ -248,10 +299,15 @@ class Storage:
         client that writes: its credentials, endpoint and retries hold for both.
 
         Raises:
-            StorageError: on an object store, the first file cannot be fetched; a query raises it for the others.
+            StorageError: a file of a local store is cut or is no parquet file. Damage further inside shows, as an error
+                of polars, when the rows are read; `damaged_tables` tells where. On an object store, the first file
+                cannot be fetched; a query raises it for the others.
         """
         if self._is_local:
-            return pl.scan_parquet([self._full(path) for path in paths], hive_partitioning=False, glob=False)
+            full = [self._full(path) for path in paths]
+            for local in full:
+                _require_parquet(local)
+            return pl.scan_parquet(full, hive_partitioning=False, glob=False)
 
         from pyarrow.parquet import ParquetFile
 
@@ -272,6 +328,19 @@ class Storage:
                                 return
 
         return register_io_source(read, schema=schema, explain_name="parquet", explain_detail=self.url(paths[0]))
+
+    def damaged_tables(self) -> list[str]:
+        """Locations of files that cannot be read to their end, those of images left out, whose names tell it."""
+        found = []
+        for path in self.files("", ".parquet"):
+            if path.startswith(("images/", "failed_images/", "dataset/huggingface/")):
+                continue
+            try:
+                for _ in self.scan_files([path]).collect_batches():
+                    pass
+            except (StorageError, *UNREADABLE_TABLE, *_DAMAGED):
+                found.append(self.url(path))
+        return found
 
     def version(self, table: str) -> str:
         """Fingerprint of a table's content: equal files, equal version; empty when the table has no file.
@@ -321,9 +390,10 @@ class Storage:
         Raises:
             StorageError: the folder cannot be written.
         """
+        target = self._inside(folder, follow=True)
         try:
             if self._is_local:
-                with replaced_folder(Path(self._full(folder))) as staged:
+                with replaced_folder(Path(target)) as staged:
                     yield staged
             else:
                 with tempfile.TemporaryDirectory() as local:
@@ -358,7 +428,7 @@ class Storage:
 
     @contextmanager
     def _staged_file(self, path: str) -> Iterator[Path]:
-        target = self._full(path)
+        target = self._inside(path)
         try:
             if self._is_local:
                 staged = Path(target).with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
@@ -421,7 +491,30 @@ class Storage:
         return ". Run again when the store can be reached; what stands there is as it was"
 
     def _full(self, path: str) -> str:
+        if path and (reason := _leaves(path)):
+            raise StorageError(
+                f"{path!r}: is no place in the storage {self._fs.unstrip_protocol(self._root)}: {reason}. Correct the "
+                "name that it comes from"
+            )
         return f"{self._root}/{path}".rstrip("/")
+
+    def _inside(self, path: str, *, follow: bool = False) -> str:
+        """The full path of what is to be written or deleted.
+
+        Args:
+            path: below the storage.
+            follow: whether a link at its end counts as what it leads to; without, as what is replaced itself.
+        """
+        full = self._full(path)
+        if self._is_local:
+            real = os.path.realpath(full if follow else Path(full).parent)
+            root = os.path.realpath(self._root)
+            if real != root and not real.startswith(f"{root.rstrip('/')}/"):
+                raise StorageError(
+                    f"{full}: is not written: a link leads out of the storage, to {real}. Remove the link, or mount "
+                    "the other disk in its place"
+                )
+        return full
 
 
 class _RemoteFile(io.RawIOBase):
@@ -501,11 +594,15 @@ class TemporaryTable:
 
 
 @contextmanager
-def _parquet_writer(file: Path | IO[bytes], schema: pl.Schema) -> Iterator[Callable[[pl.DataFrame], None]]:
+def _parquet_writer(
+    file: Path | IO[bytes], schema: pl.Schema, notes: Mapping[str, str] | None = None
+) -> Iterator[Callable[[pl.DataFrame], None]]:
     from pyarrow.parquet import ParquetWriter
 
     arrow_schema = _to_arrow(pl.DataFrame(schema=schema)).schema
     with ParquetWriter(file, arrow_schema, compression="zstd", compression_level=1) as writer:
+        if notes:
+            writer.add_key_value_metadata(dict(notes))
         yield lambda frame: writer.write_table(
             _to_arrow(frame.select(schema.names())), row_group_size=max(frame.height, 1)
         )
@@ -535,6 +632,41 @@ def _room_for_temporary_files() -> Iterator[None]:
 def _to_arrow(frame: pl.DataFrame) -> pyarrow.Table:
     # Parquet files of string views cannot be read by older readers.
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _leaves(path: str) -> str | None:
+    """Why a path cannot be one below the storage; None where it can."""
+    decoded = path
+    # Twice, as proxies and clients of object stores may each decode once.
+    for _ in range(2):
+        decoded = unquote(decoded)
+    if any(ord(sign) < 32 or ord(sign) == 127 or "\ud800" <= sign <= "\udfff" for sign in decoded):
+        return "it holds a control character or half a character"
+    if "\\" in decoded:
+        return "it holds a backslash"
+    if "::" in decoded or "://" in decoded:
+        return "it is a URL"
+    if any(part in ("", ".", "..") for part in decoded.split("/")):
+        return "it holds an empty name, . or .."
+    return None
+
+
+def _require_parquet(file: str) -> None:
+    """Look at the ends of a parquet file: `PAR1`, and before the last of them the length of the footer."""
+    try:
+        with open(file, "rb") as stream:  # noqa: PTH123 - a path of a store, as text
+            first = stream.read(4)
+            length = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, length - 8))
+            last = stream.read(8)
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be read: {error}") from error
+    if first != _PARQUET or last[4:] != _PARQUET or int.from_bytes(last[:4], "little") > length - 12:
+        raise _damaged_table(file, "it is cut, or no parquet file")
+
+
+def _damaged_table(url: str, reason: str) -> StorageError:
+    return StorageError(f"{url}: is damaged: {reason}. Delete it, and materialize the asset that writes it")
 
 
 def _missing_table(url: str) -> StorageError:

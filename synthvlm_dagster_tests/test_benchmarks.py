@@ -121,7 +121,47 @@ def test_scoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     [clip] = measured["clip"]
     assert clip["difference"] < 1e-5
     assert clip["mean_score"] > 0.3
-    assert set(clip["images_per_second"]) == {"official", "one by one", "package"}
+    assert clip["difference_from_cpu"] == 0
+    assert set(clip["images_per_second"]) == {
+        "official",
+        "one by one",
+        "package",
+        "official, tensors",
+        "package, tensors",
+    }
+
+
+def test_reproducibility(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = tmp_path / "figures.json"
+    little = ["--device", "cpu", "--images", "2", "--batch", "2", "--sizes", "1", "--generation"]
+    monkeypatch.setattr("sys.argv", ["reproducibility.py", *little, "{num_inference_steps: 1}", "--json", str(figures)])
+    runpy.run_path(str(BENCHMARKS / "reproducibility.py"), run_name="__main__")
+    found = json.loads(figures.read_text(encoding="utf-8"))
+    for dtype in ("float32", "float16"):
+        assert found[dtype]["same_files"]
+        assert found[dtype]["files"] == 1
+        assert found[dtype]["sizes"]["1"]["pixel"] <= 2
+
+
+def test_measurements_on_a_gpu_go_on_where_they_were_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    gpu = importlib.import_module("gpu")
+    script = tmp_path / "stage.py"
+    script.write_text(
+        "import pathlib, sys, time\npathlib.Path(sys.argv[-1]).write_text('{}')\ntime.sleep(60 * int(sys.argv[1]))\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(gpu, "stages", lambda _: [("slow", [str(script), "1"], 3), ("quick", [str(script), "0"], 60)])
+    monkeypatch.setattr("sys.argv", ["gpu.py", str(tmp_path / "figures")])
+    with pytest.raises(SystemExit, match="still to be measured: slow"):
+        gpu.main()
+    assert {file.name for file in (tmp_path / "figures").glob("*.json")} == {"quick.json", "slow.unfinished.json"}
+    monkeypatch.setattr(gpu, "stages", lambda _: [("slow", [str(script), "0"], 60), ("quick", ["gone.py"], 60)])
+    capsys.readouterr()
+    gpu.main()
+    assert capsys.readouterr().out.splitlines() == ["slow: at most 60 s ...", "quick: measured before"]
 
 
 def test_selection_gives_the_rows_that_other_engines_give(
@@ -132,3 +172,14 @@ def test_selection_gives_the_rows_that_other_engines_give(
     monkeypatch.setattr("sys.argv", ["selection.py", *settings])
     runpy.run_path(str(BENCHMARKS / "selection.py"), run_name="__main__")
     assert capsys.readouterr().out.count("the same 200 rows as synthvlm_dagster") == len(engines) - 1
+
+
+def test_backfill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = tmp_path / "figures.json"
+    little = ["--shards", "2", "--shards-per-run", "2", "--images-per-shard", "1", "--steps", "1"]
+    monkeypatch.setattr("sys.argv", ["backfill.py", *little, "--variants", "package", "--json", str(figures)])
+    runpy.run_path(str(BENCHMARKS / "backfill.py"), run_name="__main__")
+    assert "overhead" in capsys.readouterr().out
+    measured = json.loads(figures.read_text(encoding="utf-8"))["package"]
+    assert (measured["runs"], measured["shards"], measured["images"]) == (1, 2, 1)
+    assert 0 < measured["work_seconds"] < measured["wall_seconds"]

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 
+from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.storage import Storage
 
@@ -74,7 +75,7 @@ def read_columns(storage: Storage, path: str, columns: list[str]) -> pl.DataFram
     """
     try:
         return storage.scan_files([path]).select(columns).collect()
-    except _UNREADABLE:
+    except (StorageError, *_UNREADABLE):
         content = storage.read_bytes(path)
     try:
         return pl.read_parquet(content, columns=columns)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synthvlm_dagster.captions.formats.web_tables import Selection
-from synthvlm_dagster.captions.rows import ROW_SCHEMA
+from synthvlm_dagster.captions.rows import CONTROL_CHARACTERS, ROW_SCHEMA
 
 # The empty text and every text that str.isspace() holds for: it counts four separators that \s does not.
 _BLANK = r"^[\s\x1c-\x1f]*$"
@@ -46,7 +46,9 @@ def without_image_bytes(batch: pa.RecordBatch) -> pa.RecordBatch:
 
     Columns as they come out of an arrow file share one piece of memory, so that any of them keeps the images there.
     """
-    columns = [pc.struct_field(column, "path") if is_image(column.type) else column for column in batch.columns]
+    columns = [
+        _without_views(pc.struct_field(column, "path") if is_image(column.type) else column) for column in batch.columns
+    ]
     return pa.record_batch(columns, names=batch.schema.names).take(pa.array(np.arange(batch.num_rows)))
 
 
@@ -132,6 +134,8 @@ def _texts(values: pa.Array, field: str) -> pl.DataFrame:
         .then(pl.lit(f"{field} is null"))
         .when(pl.col("text").str.contains(_BLANK))
         .then(pl.lit(f"{field} is empty"))
+        .when(pl.col("text").str.contains(CONTROL_CHARACTERS))
+        .then(pl.lit(f"{field} holds a control character"))
     )
     frame = pl.DataFrame({"text": texts, "undecodable": undecodable}).select("text", problem=problem)
     return frame.with_columns(text=pl.when(pl.col("problem").is_null()).then("text"))
@@ -174,6 +178,13 @@ def _text_or_none(value: bytes | None) -> str | None:
         return None if value is None else value.decode()
     except UnicodeDecodeError:
         return None
+
+
+def _without_views(array: pa.Array) -> pa.Array:
+    """Texts as polars writes them, which few functions of pyarrow take, as texts that all take."""
+    if pa.types.is_string_view(array.type):
+        return array.cast(pa.large_string())
+    return array.cast(pa.large_binary()) if pa.types.is_binary_view(array.type) else array
 
 
 def _plain(array: pa.Array) -> pa.Array:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 
 NOT_FINITE = "not finite values (NaN or infinite) in the decoded image: an overflow of the dtype"
 REFUSED = "refused by the model's safety checker"
+_PIXELS_DECODED_AT_ONCE = 1 << 22
+"""Four images of 1024 × 1024 keep a GPU busy; in float32 they take 18 GB, and a whole batch would take most of it."""
 
 
 class Family:
@@ -43,7 +44,7 @@ class Family:
     def __init__(self, pipelines: Sequence[Any], generation: Generation) -> None:
         self.pipelines = list(pipelines)
         self.generation = generation
-        self._decoded_at_once = sys.maxsize
+        self._decoded_at_once = max(1, _PIXELS_DECODED_AT_ONCE // (generation.width * generation.height))
         self._negatives: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
         if checker := getattr(self.pipeline, "safety_checker", None):
             # It says that a black image is returned; a refused one is counted, and its log is ours.
@@ -68,7 +69,8 @@ class Family:
     def decode(self, latents: Any) -> list[Drawn]:
         """The images of what `denoise` gave, or why they cannot be used.
 
-        Decoding can take more memory than denoising: what does not fit is decoded in smaller parts from then on.
+        Decoding takes more memory per image than denoising, so it is done in parts; what does not fit is decoded in
+        smaller ones from then on.
 
         Raises:
             torch.OutOfMemoryError: not even one image fits.

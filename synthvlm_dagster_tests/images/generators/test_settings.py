@@ -11,6 +11,7 @@ import yaml
 
 from synthvlm_dagster.errors import ModelError, RecipeError
 from synthvlm_dagster.images.generators import DiffusersGenerator
+from synthvlm_dagster.images.generators import family as family_module
 from synthvlm_dagster.images.generators.sdxl import StableDiffusionXL
 from synthvlm_dagster.recipe import RECIPES_FOLDER, Generation
 from synthvlm_dagster_tests.conftest import save_tiny_sdxl
@@ -316,17 +317,46 @@ def test_a_compiled_model_draws_the_same(make_generator: MakeGenerator, family: 
     assert most_different(pictures, draw(make_generator(family, **settings), TEXTS[:2], SEEDS[:2])) <= 2
 
 
-@pytest.mark.parametrize(("family", "blocks"), [("sdxl", 1), ("sd3", 2), ("flux", 2), ("pixart-sigma", 2)])
-def test_a_unet_is_compiled_whole_and_a_transformer_by_its_blocks(
-    make_generator: MakeGenerator, family: str, blocks: int
-) -> None:
+@pytest.mark.parametrize(("family", "blocks"), [("sd3", 2), ("flux", 2), ("pixart-sigma", 2)])
+def test_a_transformer_is_compiled_by_its_blocks(make_generator: MakeGenerator, family: str, blocks: int) -> None:
     generator = make_generator(family, compile=True)
     generator.load()
-    pipeline = generator._pipelines[0]
-    denoiser = getattr(pipeline, "unet", None) or pipeline.transformer
-    compiled = [module for module in denoiser.modules() if module._compiled_call_impl is not None]
-    assert len(compiled) == blocks
-    assert (compiled[0] is denoiser) == (family == "sdxl")
+    assert len(compiled_modules(generator.pipelines[0].transformer)) == blocks
+
+
+def test_a_unet_and_the_decoder_are_compiled_by_their_blocks(make_generator: MakeGenerator) -> None:
+    generator = make_generator("sdxl", compile=True)
+    generator.load()
+    pipeline = generator.pipelines[0]
+    for model in (pipeline.unet, pipeline.vae.decoder):
+        compiled = compiled_modules(model)
+        assert {type(module).__name__ for module in compiled} <= {"BasicTransformerBlock", "ResnetBlock2D"}
+        assert "ResnetBlock2D" in {type(module).__name__ for module in compiled}
+    assert "BasicTransformerBlock" in {type(module).__name__ for module in compiled_modules(pipeline.unet)}
+    assert not compiled_modules(pipeline.vae.encoder)
+
+
+def compiled_modules(model: torch.nn.Module) -> list[torch.nn.Module]:
+    return [module for module in model.modules() if module._compiled_call_impl is not None]
+
+
+def test_a_batch_of_large_images_is_decoded_in_parts(
+    make_generator: MakeGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = draw(make_generator("sdxl"), TEXTS, SEEDS)
+    monkeypatch.setattr(family_module, "_PIXELS_DECODED_AT_ONCE", SIZE * SIZE * 2)
+    generator = make_generator("sdxl")
+    latents = generator.denoise(TEXTS, SEEDS)
+    decode, decoded = generator.pipelines[0].vae.decode, []
+
+    def counted(part: torch.Tensor, **named: Any) -> Any:
+        decoded.append(len(part))
+        return decode(part, **named)
+
+    monkeypatch.setattr(generator.pipelines[0].vae, "decode", counted)
+    pictures = np.stack([image for image, _ in generator.decode(latents) if image is not None])
+    assert decoded == [2, 2]
+    assert most_different(pictures, whole) <= 1
 
 
 def test_what_does_not_fit_the_device_is_decoded_in_parts(make_generator: MakeGenerator) -> None:
