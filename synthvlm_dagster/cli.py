@@ -206,8 +206,7 @@ def gpus(limit: int | None) -> None:
     run takes a GPU of its own.
     """
     with plain_errors():
-        import dagster as dg
-
+        from synthvlm_dagster.operations.instance import open_instance
         from synthvlm_dagster.operations.runs.gpu_pool import count_gpus, most_runs, set_pool_limit
 
         home = set_dagster_home()
@@ -216,7 +215,7 @@ def gpus(limit: int | None) -> None:
         runs = limit or max(devices, 1)
         found = f"{devices} CUDA device{'' if devices == 1 else 's'}" if devices else "no CUDA device"
         console.print(f"found    {found} on this machine")
-        with dg.DagsterInstance.get() as instance:
+        with open_instance(home) as instance:
             set_pool_limit(instance, runs)
             most = most_runs(instance)
         console.print(f"set      pool gpu: {runs} run{'' if runs == 1 else 's'} at a time, in {home}", markup=False)

@@ -454,7 +454,7 @@ class Storage:
             self._forget_listings()
             try:
                 details = self._fs.info(self._full(path))
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 return None
         return details if details["type"] == "file" else None
 

@@ -129,6 +129,14 @@ def test_versions_follow_content(storage):
     assert storage.version("t") != first
 
 
+def test_below_a_file_there_is_none(storage):
+    storage.write_bytes("card.md", b"x")
+    assert storage.exists("card.md")
+    assert not storage.exists("card.md/table.parquet")
+    assert storage.size("card.md/table.parquet") == 0
+    assert storage.files("card.md/table.parquet") == []
+
+
 def test_missing_tables_and_files_say_what_to_do(storage):
     with pytest.raises(StorageError, match="materialize the asset"):
         next(storage.batches("captions/none"))

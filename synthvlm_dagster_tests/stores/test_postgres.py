@@ -51,7 +51,7 @@ def test_the_daemon_goes_on_after_the_server_was_restarted(postgres, environment
                 assert time.monotonic() < deadline, (tmp_path / "said").read_text()
                 time.sleep(0.5)
             until("SELECT status FROM runs", ["SUCCESS"])
-            commands = subprocess.run(["ps", "-eo", "args"], text=True, capture_output=True, check=True).stdout
+            commands = subprocess.run(["ps", "-eww", "-o", "args"], text=True, capture_output=True, check=True).stdout
             assert "ticking.py" in commands
             assert PASSWORD not in commands
             postgres.stop()
