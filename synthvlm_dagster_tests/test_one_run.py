@@ -107,5 +107,5 @@ def test_settings_that_a_later_recipe_has_no_place_for_are_left_out(storage: Sto
 
 def test_a_damaged_table_is_a_clear_error(storage: Storage) -> None:
     storage.write_bytes(f"t/{WHOLE_TABLE}", b"no parquet")
-    with pytest.raises(StorageError, match=f"t/{WHOLE_TABLE}: cannot be read"):
+    with pytest.raises(StorageError, match=f"t/{WHOLE_TABLE}: is damaged"):
         storage.notes("t")
