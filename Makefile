@@ -54,5 +54,7 @@ $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --editable . --group dev
 	@touch $@
 
-$(DAGSTER_HOME)/dagster.yaml:
+# The instance is made here, because web server and daemon, started together, would both make its tables.
+$(DAGSTER_HOME)/dagster.yaml: | $(VENV)/.installed
 	@mkdir -p $(DAGSTER_HOME) && ln -sf ../dagster.yaml $@
+	@$(BIN)/synthvlm gpus

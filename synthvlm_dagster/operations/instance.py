@@ -10,6 +10,7 @@ import dagster as dg
 from sqlalchemy.exc import DBAPIError
 
 from synthvlm_dagster.errors import SynthVLMError
+from synthvlm_dagster.operations.runs.gpu_pool import ensure_pool
 
 
 class InstanceError(SynthVLMError):
@@ -33,6 +34,7 @@ def open_instance(home: Path) -> Iterator[dg.DagsterInstance]:
     settings = home / "dagster.yaml"
     try:
         with dg.DagsterInstance.get() as instance:
+            ensure_pool(instance)
             yield instance
     except SynthVLMError:
         raise

@@ -19,6 +19,17 @@ def set_pool_limit(instance: dg.DagsterInstance, limit: int) -> None:
     instance.event_log_storage.set_concurrency_slots(GPU_POOL, limit)
 
 
+def ensure_pool(instance: dg.DagsterInstance) -> None:
+    """Give the pool `gpu` the default limit of dagster.yaml, if it has none yet.
+
+    Dagster does so when it first sees the pool, but lets pass what it launches in that moment: of several runs that
+    wait when the daemon of a new instance begins, all would start together.
+    """
+    # Dagster's own method would put the default in place of a limit that a person has set.
+    if GPU_POOL not in {pool.name for pool in instance.event_log_storage.get_pool_limits()}:
+        instance.event_log_storage.initialize_concurrency_limit_to_default(GPU_POOL)
+
+
 def most_runs(instance: dg.DagsterInstance) -> int | None:
     """How many runs the instance lets run at the same time, whatever they use; None where it does not say."""
     queue = instance.get_concurrency_config().run_queue_config

@@ -3,6 +3,8 @@ import pytest
 from click.testing import CliRunner
 
 from synthvlm_dagster.cli import main
+from synthvlm_dagster.operations.home import lay_out_dagster_home
+from synthvlm_dagster.operations.instance import open_instance
 from synthvlm_dagster.operations.runs import gpu_pool
 
 
@@ -46,3 +48,14 @@ def test_a_limit_that_is_said(type_gpus):
 def test_a_limit_of_none_is_refused(type_gpus, tmp_path):
     outcome = CliRunner().invoke(main, ["gpus", "--limit", "0"])
     assert outcome.exit_code == 2
+
+
+def test_the_pool_has_its_limit_before_the_first_run_waits_for_it(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    lay_out_dagster_home(home)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    with open_instance(home) as instance:
+        assert [(pool.name, pool.limit) for pool in instance.event_log_storage.get_pool_limits()] == [("gpu", 1)]
+        gpu_pool.set_pool_limit(instance, 4)
+    with open_instance(home) as instance:
+        assert [(pool.name, pool.limit) for pool in instance.event_log_storage.get_pool_limits()] == [("gpu", 4)]
