@@ -5,6 +5,8 @@ export DAGSTER_HOME := $(CURDIR)/.dagster_home
 # The recipe of every target: a file, or the name of a packaged recipe.
 RECIPE ?= demo
 export SYNTHVLM_RECIPE := $(RECIPE)
+# A backfill waits for its code server while that is being started again, in place of failing.
+export DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR := 1
 # Where `make ui` listens. Dagster has no login: keep it on this machine, or put a proxy with one before it.
 HOST ?= 127.0.0.1
 PORT ?= 3000

@@ -1,4 +1,4 @@
-"""The `synthvlm` command: init, check, plan, run, gc."""
+"""The `synthvlm` command: init, check, plan, run, gc, gpus."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from synthvlm_dagster.recipe import RECIPE_VARIABLE, RECIPES_FOLDER, active_reci
 
 if TYPE_CHECKING:
     from synthvlm_dagster.operations.run import Pipeline
+    from synthvlm_dagster.storage import Storage
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -54,12 +55,15 @@ def init(folder: Path, template: str) -> None:
         for name, source in sources.items():
             target = folder / name
             if target.exists():
-                console.print(f"kept     {target} (it exists)")
+                console.print(f"kept     {target} (it exists)", markup=False)
             else:
                 shutil.copyfile(source, target)
-                console.print(f"written  {target}")
+                console.print(f"written  {target}", markup=False)
         recipe = folder / "recipe.yaml"
-        console.print(f"\nEdit {recipe}, then:\n  synthvlm check --recipe {recipe}\n  synthvlm run   --recipe {recipe}")
+        console.print(
+            f"\nEdit {recipe}, then:\n  synthvlm check --recipe {recipe}\n  synthvlm run   --recipe {recipe}",
+            markup=False,
+        )
 
 
 @main.command()
@@ -110,15 +114,25 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
         with (
             keep_terminal(),
             open_pipeline() as pipeline,
-            terminal_lock(set_dagster_home(), pipeline.instance) as tags,
+            terminal_lock(set_dagster_home(), pipeline.instance),
         ):
             selected = pipeline.resolve_selection(selection) if selection else set(pipeline.asset_keys())
             keys = parse_shards(shards, active_recipe().shard_keys) if shards else None
-            succeeded = pipeline.run_missing(selected, keys, tags, lambda step: print_step(step, console))
+            outcome = pipeline.run_missing(selected, keys, {}, lambda step: print_step(step, console))
             print_results(pipeline, console)
-            if not succeeded:
-                console.print("\n[red]A run failed; what was made before is kept.[/] Mend the cause, then run again.")
+            failed = ", ".join(outcome.failed_shards)
+            if not outcome.succeeded:
+                named = f" Failed shards: {failed}." if failed else ""
+                console.print(
+                    f"\n[red]A run failed; what was made before is kept.[/]{named} Mend the cause, then run again."
+                )
+                tell_damage(pipeline.storage)
                 raise SystemExit(1)
+            if failed:
+                console.print(
+                    f"\n[yellow]Left out, as selection.allow_missing allows; failed shards: {failed}.[/] Run again to "
+                    "make them."
+                )
 
 
 @main.command()
@@ -183,18 +197,52 @@ def gc(recipes: tuple[str, ...], age: str, yes: bool) -> None:
         console.print(f"\n{amount(rested)} deleted")
 
 
+@main.command()
+@click.option("--limit", type=click.IntRange(min=1), default=None, help="As many runs, however many GPUs there are.")
+def gpus(limit: int | None) -> None:
+    """Let as many runs use a GPU at the same time as this machine has GPUs.
+
+    Sets the limit of the pool `gpu` on the project's Dagster instance: that of $DAGSTER_HOME, or of the folder. Each
+    run takes a GPU of its own.
+    """
+    with plain_errors():
+        from synthvlm_dagster.operations.instance import open_instance
+        from synthvlm_dagster.operations.runs.gpu_pool import count_gpus, most_runs, set_pool_limit
+
+        home = set_dagster_home()
+        lay_out_dagster_home(home)
+        devices = count_gpus()
+        runs = limit or max(devices, 1)
+        found = f"{devices} CUDA device{'' if devices == 1 else 's'}" if devices else "no CUDA device"
+        console.print(f"found    {found} on this machine")
+        with open_instance(home) as instance:
+            set_pool_limit(instance, runs)
+            most = most_runs(instance)
+        console.print(f"set      pool gpu: {runs} run{'' if runs == 1 else 's'} at a time, in {home}", markup=False)
+        if most is not None and runs > most:
+            console.print(f"note     dagster.yaml lets {most} runs of any kind run at a time: max_concurrent_runs")
+
+
 @contextmanager
 def open_pipeline() -> Iterator[Pipeline]:
     """The active recipe's pipeline on the project's Dagster instance."""
-    import dagster as dg
-
     from synthvlm_dagster.definitions import defs
+    from synthvlm_dagster.operations.instance import open_instance
     from synthvlm_dagster.operations.run import Pipeline
     from synthvlm_dagster.storage import Storage
 
-    lay_out_dagster_home(set_dagster_home())
-    with dg.DagsterInstance.get() as instance:
+    home = set_dagster_home()
+    lay_out_dagster_home(home)
+    with open_instance(home) as instance:
         yield Pipeline(defs.get_repository_def(), instance, active_recipe(), Storage(active_recipe().storage))
+
+
+def tell_damage(storage: Storage) -> bool:
+    """Name the damaged tables of the store, if any: what fails because of one does not always say which it is."""
+    damaged = storage.damaged_tables()
+    for url in damaged:
+        console.print(f"{url}: is damaged. Delete it; it is made again by the next run", markup=False)
+    return bool(damaged)
 
 
 @contextmanager
@@ -205,6 +253,13 @@ def plain_errors() -> Iterator[None]:
     except SynthVLMError as error:
         console.print(f"[red]{type(error).__name__}[/]")
         console.print(str(error), markup=False)
+        raise SystemExit(2) from error
+    # Of polars' errors those of Rust are no Exception.
+    except BaseException as error:
+        from synthvlm_dagster.storage import UNREADABLE_TABLE, Storage
+
+        if not isinstance(error, UNREADABLE_TABLE) or not tell_damage(Storage(active_recipe().storage)):
+            raise
         raise SystemExit(2) from error
 
 

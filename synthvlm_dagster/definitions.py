@@ -13,8 +13,15 @@ from synthvlm_dagster.images import assets as image_assets
 from synthvlm_dagster.images import checks as image_checks
 from synthvlm_dagster.operations import assets as operation_assets
 from synthvlm_dagster.operations.arrival.sensor import new_captions
+from synthvlm_dagster.operations.automation import dataset_follows_scores, watched
 from synthvlm_dagster.operations.notifications.failed_runs import failed_runs
 from synthvlm_dagster.operations.refresh import refresh_dataset
+from synthvlm_dagster.operations.regeneration.job import regenerate_weak_pairs
+from synthvlm_dagster.operations.repair.job import repair_shards
+from synthvlm_dagster.operations.repair.sensor import repair_failed_shards
+from synthvlm_dagster.operations.runs.executor import watched_in_process_executor
+from synthvlm_dagster.operations.runs.sensors import dead_runs
+from synthvlm_dagster.operations.schedules import SCHEDULES
 from synthvlm_dagster.operations.terminal_log import terminal_log
 from synthvlm_dagster.recipe import active_recipe
 from synthvlm_dagster.scores import assets as score_assets
@@ -36,21 +43,23 @@ _asset_modules = [caption_assets, image_assets, score_assets, operation_assets, 
 _check_modules = [caption_checks, image_checks, score_checks, dataset_checks]
 
 defs = dg.Definitions(
-    assets=[
-        asset
-        for asset in dg.load_assets_from_modules(_asset_modules)
-        if isinstance(asset, dg.AssetsDefinition) and asset.keys.isdisjoint(_left_out)
-    ],
+    assets=watched(
+        (
+            asset
+            for asset in dg.load_assets_from_modules(_asset_modules)
+            if isinstance(asset, dg.AssetsDefinition) and asset.keys.isdisjoint(_left_out)
+        ),
+        active_recipe(),
+    ),
     asset_checks=[
         check
         for check in dg.load_asset_checks_from_modules(_check_modules)
         if _left_out.isdisjoint(key.asset_key for key in check.check_keys)
     ],
-    jobs=[refresh_dataset],
-    schedules=[],
-    sensors=[new_captions, failed_runs],
+    jobs=[refresh_dataset, regenerate_weak_pairs, repair_shards],
+    schedules=SCHEDULES,
+    sensors=[dataset_follows_scores, dead_runs, failed_runs, new_captions, repair_failed_shards],
     resources={"recipe": active_recipe(), "storage": Storage(active_recipe().storage)},
-    # One process per run: a step in a child process would outlive its killed run and keep the GPU busy.
-    executor=dg.in_process_executor,
+    executor=watched_in_process_executor,
     loggers={"console": terminal_log},
 )

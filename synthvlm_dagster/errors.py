@@ -2,7 +2,14 @@
 
 
 class SynthVLMError(Exception):
-    """Base of every error whose cause lies in the input, the recipe or the store, not in this program."""
+    """Base of every error whose cause lies in the input, the recipe or the store, not in this program.
+
+    Messages quote what was found in files of any origin. Of that, what cannot be printed is shown as escapes:
+    control characters, which a terminal would obey, signs that turn text around, halves of surrogate pairs.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__("".join(map(_shown, message)))
 
 
 class RecipeError(SynthVLMError):
@@ -35,3 +42,7 @@ class SelectionError(SynthVLMError):
 
 class EndpointError(SynthVLMError):
     """A language model's endpoint cannot be reached, refuses, or gives no answers that can be used."""
+
+
+def _shown(sign: str) -> str:
+    return sign if sign in "\n\t" or sign.isprintable() else sign.encode("unicode_escape").decode()

@@ -46,7 +46,7 @@ def replaced_folder(target: Path) -> Iterator[Path]:
         yield staged
         _sync_file_system(staged)
         _swap(staged, target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         # After the swap it is the old folder that stands here.
         shutil.rmtree(staged, ignore_errors=True)
@@ -126,8 +126,9 @@ def _sync_file_system(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Put one file or folder on the disk, so that it outlives a power cut; of a folder, the names in it."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -3,12 +3,50 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from synthvlm_dagster.errors import ImageError
+
+MAX_PIXELS = 89_478_485
+"""Most pixels of an image that is decoded: 256 MiB as RGB, from where on Pillow warns. A file of some kilobytes can
+hold many more."""
+_MILLIONS = MAX_PIXELS // 10**6
+
+# Pillow's other plugins are rarely met and rarely tested; that of EPS hands the file to Ghostscript, a program.
+_FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+
+
+def open_image(content: bytes) -> Image.Image:
+    """An encoded image (PNG, JPEG, WebP …) as Pillow opens it: its header is read, its pixels are not.
+
+    Raises:
+        ImageError: it is in no format of pictures, or of more than `MAX_PIXELS` pixels.
+    """
+    try:
+        image = Image.open(io.BytesIO(content), formats=_formats())
+    except UnidentifiedImageError as error:
+        # Pillow's own words hold the address of a buffer, another one each time.
+        raise ImageError("cannot be decoded: it is in no image format that Pillow knows") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"is not decoded: it has more than {_MILLIONS} million pixels") from error
+    except Exception as error:  # damaged files make Pillow's plugins fail in any way
+        raise ImageError(f"cannot be decoded: {error}") from error
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        image.close()
+        raise ImageError(f"is not decoded: its {width:,} × {height:,} pixels are more than {_MILLIONS} million")
+    return image
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of `_FORMATS` that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def decode_image(content: bytes | None) -> np.ndarray:
@@ -18,19 +56,15 @@ def decode_image(content: bytes | None) -> np.ndarray:
     animation the first picture; transparency is left out, as VLMs do that convert their images to RGB.
 
     Raises:
-        ImageError: the bytes are missing, cut short, no image, or an image of so many pixels that Pillow takes it for
-            a decompression bomb.
+        ImageError: the bytes are missing, cut short, no image, or an image of more than `MAX_PIXELS` pixels.
     """
     if not content:
         raise ImageError("has no bytes")
-    try:
-        with Image.open(io.BytesIO(content)) as image:
+    with open_image(content) as image:
+        try:
             return np.asarray(_with_8_bits(image).convert("RGB"))
-    except UnidentifiedImageError as error:
-        # Pillow's own words hold the address of a buffer, another one each time.
-        raise ImageError("cannot be decoded: it is in no image format that Pillow knows") from error
-    except Exception as error:  # damaged files make Pillow's plugins fail in any way
-        raise ImageError(f"cannot be decoded: {error}") from error
+        except Exception as error:  # damaged files make Pillow's plugins fail in any way
+            raise ImageError(f"cannot be decoded: {error}") from error
 
 
 def read_image_file(path: str | Path) -> np.ndarray:

@@ -9,6 +9,8 @@ from synthvlm_dagster.errors import RecipeError
 
 PACKAGE_SCHEME = "package://"
 
+_SHOWN = 100
+
 
 def resolve_location(location: str, folder: Path, *, always: bool = False) -> str:
     """Turn a location written in a recipe into an absolute path or URL.
@@ -21,7 +23,7 @@ def resolve_location(location: str, folder: Path, *, always: bool = False) -> st
             paths; others (hub ids such as `org/model`, architecture names) come back unchanged.
 
     Raises:
-        RecipeError: the package of a `package://` location is not installed.
+        RecipeError: the package of a `package://` location is not installed, or the path cannot be one.
     """
     if "::" in location:
         inside, _, archive = location.rpartition("::")
@@ -32,9 +34,15 @@ def resolve_location(location: str, folder: Path, *, always: bool = False) -> st
             return str(importlib.resources.files(module).joinpath(path))
         except ModuleNotFoundError as error:
             raise RecipeError(f"{location}: the Python package {module} is not installed") from error
+        except (TypeError, ValueError) as error:
+            raise RecipeError(f"{location}: {module or 'nothing'} is no Python package") from error
     if "://" in location or ":" in location.split("/")[0]:
         return location
-    path_below = folder / Path(location).expanduser()
-    if always or location.startswith((".", "~", "/")) or path_below.exists():
-        return str(path_below.resolve()) if not any(sign in location for sign in "*?[") else str(path_below)
+    try:
+        path_below = folder / Path(location).expanduser()
+        if always or location.startswith((".", "~", "/")) or path_below.exists():
+            return str(path_below.resolve()) if not any(sign in location for sign in "*?[") else str(path_below)
+    except (OSError, RuntimeError, ValueError) as error:
+        # Too long a name, a loop of links, the home of a user that there is not, a NUL.
+        raise RecipeError(f"{location[:_SHOWN]}: is no path: {error}"[: 2 * _SHOWN]) from error
     return location

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _HUB = "hf-hub:"
 _LOCAL = "local-dir:"
 _CONFIG = "open_clip_config.json"
-_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth")
+_SAFETENSORS = ".safetensors"
+_TOKENIZER_CODE = "trust_remote_code"
 _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
@@ -83,6 +84,8 @@ def load_open_clip(model: str, pretrained: str | None, dtype: str, device: torch
     check_open_clip(model, pretrained, field)
     name = f"{_LOCAL}{model}" if _is_folder_name(model) and not model.startswith(_LOCAL) else model
     try:
+        if model.startswith(_HUB):
+            _refuse_tokenizer_code(_hub_config(model.removeprefix(_HUB)), model, field)
         loaded, _, preprocess = open_clip.create_model_and_transforms(
             name,
             pretrained=pretrained,
@@ -90,8 +93,13 @@ def load_open_clip(model: str, pretrained: str | None, dtype: str, device: torch
             device=device,
             force_quick_gelu=_weights_expect_quick_gelu(model, pretrained),
             require_pretrained=True,
+            # Of old weights that open_clip's list or a hub model has as .pt or .bin alone: tensors, and nothing that
+            # runs when it is loaded.
+            weights_only=True,
         )
         tokenize = open_clip.get_tokenizer(name)
+    except ModelError:
+        raise
     except Exception as error:  # weight files and configurations of any origin fail in any way
         raise ModelError(
             f"{field}.model: {model if pretrained is None else f'{model} ({pretrained})'} cannot be loaded: "
@@ -133,12 +141,15 @@ def check_open_clip(model: str, pretrained: str | None, field: str) -> None:
             f"{field}.pretrained: is required for the architecture {model}, which would otherwise start from "
             f"random weights. Known are {', '.join(tags) or 'none; give a weight file'}"
         )
-    is_known_tag = open_clip.pretrained.is_pretrained_cfg(model, pretrained)
-    if not is_known_tag and not Path(pretrained).is_file():
+    if open_clip.pretrained.is_pretrained_cfg(model, pretrained):
+        return
+    if not Path(pretrained).is_file():
         raise ModelError(
             f"{field}.pretrained: {model} has no weights {pretrained}. "
             f"{_nearest(pretrained, tags)}Known are {', '.join(tags) or 'none'}; a weight file works too"
         )
+    if not pretrained.endswith(_SAFETENSORS):
+        raise ModelError(f"{field}.pretrained: {_only_safetensors(pretrained)}")
 
 
 def _check_folder(folder: Path, field: str) -> None:
@@ -152,10 +163,37 @@ def _check_folder(folder: Path, field: str) -> None:
         raise ModelError(f"{field}.model: {folder / _CONFIG}: cannot be read: {error}") from error
     if not isinstance(config, dict) or "model_cfg" not in config:
         raise ModelError(f"{field}.model: {folder / _CONFIG}: has no model_cfg, the model's architecture")
-    if not any(file.suffix in _WEIGHT_SUFFIXES for file in folder.iterdir()):
+    _refuse_tokenizer_code(config, str(folder), field)
+    files = sorted(file.name for file in folder.iterdir())
+    if not any(name.endswith(_SAFETENSORS) for name in files):
+        pickled = next((name for name in files if name.endswith((".bin", ".pth", ".pt"))), None)
+        reason = _only_safetensors(pickled) if pickled else f"holds no weights (*{_SAFETENSORS})"
+        raise ModelError(f"{field}.model: {folder}: {reason}")
+
+
+def _hub_config(identifier: str) -> Any:
+    from huggingface_hub import hf_hub_download
+
+    return json.loads(Path(hf_hub_download(identifier, _CONFIG)).read_text(encoding="utf-8"))
+
+
+def _refuse_tokenizer_code(config: Any, model: str, field: str) -> None:
+    """A model's configuration can ask transformers to run the code of a tokenizer's repository."""
+    model_config = config.get("model_cfg") if isinstance(config, dict) else None
+    text = model_config.get("text_cfg") if isinstance(model_config, dict) else None
+    settings = text.get("tokenizer_kwargs") if isinstance(text, dict) else None
+    if settings and (not isinstance(settings, dict) or settings.get(_TOKENIZER_CODE)):
         raise ModelError(
-            f"{field}.model: {folder}: holds no weights ({', '.join('*' + suffix for suffix in _WEIGHT_SUFFIXES)})"
+            f"{field}.model: {model}: its {_CONFIG} asks for a tokenizer that brings code of its own "
+            f"({_TOKENIZER_CODE}), which is never run. Name another model"
         )
+
+
+def _only_safetensors(file: str) -> str:
+    return (
+        f"{file} is pickled, which can run code when loaded. Convert it with torch.load(..., weights_only=True) and "
+        "safetensors.torch.save_file, and name that file"
+    )
 
 
 def _is_folder_name(model: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -16,6 +17,11 @@ from tqdm import tqdm
 
 SECONDS_BETWEEN_REPORTS = 10.0
 _SECONDS_BETWEEN_CLOCKS = 1.0
+# Images per second whatever the rate, as in the log; tqdm itself turns to seconds per image where it is below one.
+_BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
+_BAR_WITHOUT_TOTAL = "{desc}: {n_fmt}{unit} [{elapsed}, {rate_noinv_fmt}]"
+
+_log = logging.getLogger(__name__)
 
 _kept_terminal: TextIO | None = None
 _shown_by_bar: ContextVar[bool] = ContextVar("shown_by_bar", default=False)
@@ -24,6 +30,9 @@ _shown_by_bar: ContextVar[bool] = ContextVar("shown_by_bar", default=False)
 @contextmanager
 def heartbeat(beat: Callable[[], None], seconds: float | None = None) -> Iterator[None]:
     """Call a function again and again, from a thread of its own, while the work in the `with` block goes on.
+
+    An error of the function, such as a log that cannot be written for a moment, costs that one call: Python's log has
+    a warning, and the next call comes after the next interval.
 
     Args:
         beat: called after every interval.
@@ -34,7 +43,11 @@ def heartbeat(beat: Callable[[], None], seconds: float | None = None) -> Iterato
 
     def run() -> None:
         while not ended.wait(interval):
-            beat()
+            try:
+                beat()
+            # Whatever it is, the work goes on, and so must what tells of it.
+            except Exception as error:
+                _log.warning("progress could not be told: %s: %s", type(error).__name__, error)
 
     thread = threading.Thread(target=run, name="heartbeat", daemon=True)
     thread.start()
@@ -76,6 +89,7 @@ class Progress:
             disable=None,
             leave=False,
             dynamic_ncols=True,
+            bar_format=_BAR_WITHOUT_TOTAL if self._total is None else _BAR,
         )
         self._stack.callback(self._bar.close)
         self._stack.enter_context(heartbeat(self._say))

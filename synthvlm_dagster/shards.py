@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 
 from synthvlm_dagster.recipe import active_recipe
 from synthvlm_dagster.work import Work
@@ -19,31 +22,51 @@ DATA_VERSION_TAG = "dagster/data_version"
 CODE_VERSION_TAG = "dagster/code_version"
 INPUT_VERSION_TAG = "dagster/input_data_version/"
 """Followed by the name of the input."""
+FAILED_SHARDS = "failed_shards"
+ERRORS_OF_SHARDS = "errors_of_shards"
+"""Metadata of a failed run: what went wrong, by partition key."""
 
 # The newest events say most about the machine and settings of today; a shard made twice counts twice.
 _EVENTS_READ = 1000
 
 Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
+RunContext = dg.AssetExecutionContext | dg.OpExecutionContext
 
 shards = dg.StaticPartitionsDefinition(active_recipe().shard_keys)
 
 
-def materialize_each_shard(
-    context: dg.AssetExecutionContext,
-    make_shard: Callable[[str], tuple[str, dict[str, Any]]],
-    check_shard: Callable[[str], dg.AssetCheckEvaluation] | None = None,
-    before_shard: Callable[[str], Iterator[Event]] | None = None,
-) -> Iterator[Event | dg.Output[None]]:
+@dataclass(frozen=True)
+class ShardWork:
+    """How the shards of an asset are made. One object serves all shards of a run, so that they share their models."""
+
+    make: Callable[[str], tuple[str, dict[str, Any]]]
+    """Makes what is missing of the shard of a partition key; returns the data version of its table and metadata."""
+    check: Callable[[str], dg.AssetCheckEvaluation] | None = None
+    """Evaluates the asset's partitioned check for a shard. Called where shards are recorded one by one: of a run of
+    many, Dagster would evaluate the check for all of them together, or, without the asset's output, not at all."""
+    before: Callable[[str], Iterator[Event]] | None = None
+    """Called before `make`, where work on the shard makes its inputs anew: yields their events."""
+
+
+@dataclass(frozen=True)
+class ShardsOutcome:
+    """What became of the shards of a run."""
+
+    made: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    """Data version and metadata, by partition key."""
+    failed: dict[str, Exception] = field(default_factory=dict)
+    unsound: dict[str, str] = field(default_factory=dict)
+    """Made, but their check found an error: what it says, by partition key."""
+
+
+def materialize_each_shard(context: dg.AssetExecutionContext, work: ShardWork) -> Iterator[Event | dg.Output[None]]:
     """Make every shard of a run, and record each in Dagster the moment it is done.
 
     A shard that fails does not stop the others: the run ends with an error that names all that failed.
 
     Args:
         context: of an asset with `partitions_def=shards`, `output_required=False` and `dagster_type=dg.Nothing`.
-        make_shard: makes the shard of a partition key; returns the data version of its table and metadata.
-        check_shard: evaluates the asset's partitioned check for a shard. Called in a run of many shards, where Dagster
-            would evaluate the check for all of them together, or, without the asset's output, not at all.
-        before_shard: called before `make_shard`, where work on the shard makes its inputs anew: yields their events.
+        work: makes and checks a shard.
 
     Yields:
         One materialization per shard as it is done. The asset's output, which would record every shard of the run
@@ -53,37 +76,94 @@ def materialize_each_shard(
         dagster.Failure: at the end, when a shard failed.
     """
     keys = list(context.partition_keys)
-    # Of one shard the output tells enough, but for inputs it tells what they were when the run began.
-    record_each = len(keys) > 1 or before_shard is not None
-    failures: dict[str, Exception] = {}
-    versions: list[str] = []
+    # Of one shard the output tells enough, but for inputs it tells what they were when the run began. A range of one
+    # shard is a range: Dagster would evaluate the check for no shard at all, and show the shard's as skipped.
+    record_each = not context.has_partition_key or work.before is not None
+    outcome = yield from make_shards(context, context.assets_def, keys, work, record=record_each)
+    if outcome.failed:
+        raise shards_failure(outcome.failed, len(keys))
+    if not record_each or _other_assets_follow(context):
+        for key, (_, metadata) in outcome.made.items():
+            context.add_asset_metadata(metadata, partition_key=key)
+        versions = [version for version, _ in outcome.made.values()]
+        context.set_data_version(context.asset_key, dg.DataVersion("-".join(versions)))
+        yield dg.Output(None)
+
+
+def make_shards(
+    context: RunContext, asset: dg.AssetsDefinition, keys: Sequence[str], work: ShardWork, *, record: bool = True
+) -> Generator[Event, None, ShardsOutcome]:
+    """Make shards of an asset one after the other; one that fails does not stop the others.
+
+    Args:
+        context: of the run.
+        asset: with one key; the run's own or another.
+        keys: partition keys.
+        work: makes and checks a shard.
+        record: yield a materialization, and the check's evaluation, the moment a shard is done.
+    """
+    outcome = ShardsOutcome()
     for key in keys:
         try:
-            if before_shard:
-                yield from before_shard(key)
-            version, metadata = make_shard(key)
+            if work.before:
+                yield from work.before(key)
+            version, metadata = work.make(key)
         # Whatever it is, it must not cost the shards that are still to come; the run fails with it at its end.
         except Exception as error:
             context.log.exception(f"shard {key} failed")
-            failures[key] = error
+            outcome.failed[key] = error
             continue
-        if record_each:
-            yield shard_materialization(context, context.assets_def, key, version, metadata)
-            if check_shard:
-                yield check_shard(key)
-        versions.append(version)
-        context.add_asset_metadata(metadata, partition_key=key)
-    if failures:
-        listed = "\n".join(f"shard {key}: {error}" for key, error in failures.items())
-        raise dg.Failure(
-            description=f"{len(failures)} of {len(keys)} shards failed; the others are recorded. Materialize the "
-            f"failed ones again when the cause is gone.\n{listed}",
-            metadata={"failed_shards": ", ".join(failures)},
-            allow_retries=False,
+        outcome.made[key] = version, metadata
+        if record:
+            yield shard_materialization(context, asset, key, version, metadata)
+            if work.check:
+                try:
+                    evaluation = work.check(key)
+                except Exception as error:
+                    context.log.exception(f"shard {key} is made, but cannot be checked")
+                    outcome.failed[key] = error
+                    continue
+                yield evaluation
+                if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR:
+                    outcome.unsound[key] = evaluation.description or evaluation.check_name
+    return outcome
+
+
+def announce_work(context: dg.OpExecutionContext, asset: dg.AssetKey, keys: Sequence[str | None]) -> None:
+    """Tell Dagster that this run is to make an asset, as it does itself for runs of assets.
+
+    Until it is recorded, the UI shows it in progress, and declarative automation waits; if the run fails before, or
+    dies, it is shown as failed.
+
+    Args:
+        context: of an op.
+        asset: to be made by the run, or by one that it launches.
+        keys: partition keys; `[None]` for an asset without partitions.
+    """
+    for key in keys:
+        planned = DagsterEvent.build_asset_materialization_planned_event(
+            context.job_name, str(context.op_handle), AssetMaterializationPlannedData(asset, key)
         )
-    if not record_each or _other_assets_follow(context):
-        context.set_data_version(context.asset_key, dg.DataVersion("-".join(versions)))
-        yield dg.Output(None)
+        context.instance.report_dagster_event(planned, context.run_id, logging.DEBUG)
+
+
+def shards_failure(failed: Mapping[str, Exception | str], of: int) -> dg.Failure:
+    """The error with which a run ends in which shards failed: names each with its reason.
+
+    Args:
+        failed: what went wrong, by partition key.
+        of: number of shards that the run was to make.
+    """
+    listed = "\n".join(f"shard {key}: {error}" for key, error in failed.items())
+    return dg.Failure(
+        description=f"{len(failed)} of {of} shards failed; the others are recorded. Materialize the "
+        f"failed ones again when the cause is gone.\n{listed}",
+        metadata={
+            FAILED_SHARDS: ", ".join(failed),
+            ERRORS_OF_SHARDS: dg.MetadataValue.json({key: str(error) for key, error in failed.items()}),
+        },
+        allow_retries=False,
+    )
 
 
 def recorded_work(instance: dg.DagsterInstance, asset: dg.AssetKey, images: str, **settings: str) -> Work:
@@ -116,7 +196,7 @@ def recorded_work(instance: dg.DagsterInstance, asset: dg.AssetKey, images: str,
 
 
 def shard_materialization(
-    context: dg.AssetExecutionContext,
+    context: RunContext,
     asset: dg.AssetsDefinition,
     shard: str,
     version: str,

@@ -172,3 +172,14 @@ def test_selection_gives_the_rows_that_other_engines_give(
     monkeypatch.setattr("sys.argv", ["selection.py", *settings])
     runpy.run_path(str(BENCHMARKS / "selection.py"), run_name="__main__")
     assert capsys.readouterr().out.count("the same 200 rows as synthvlm_dagster") == len(engines) - 1
+
+
+def test_backfill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = tmp_path / "figures.json"
+    little = ["--shards", "2", "--shards-per-run", "2", "--images-per-shard", "1", "--steps", "1"]
+    monkeypatch.setattr("sys.argv", ["backfill.py", *little, "--variants", "package", "--json", str(figures)])
+    runpy.run_path(str(BENCHMARKS / "backfill.py"), run_name="__main__")
+    assert "overhead" in capsys.readouterr().out
+    measured = json.loads(figures.read_text(encoding="utf-8"))["package"]
+    assert (measured["runs"], measured["shards"], measured["images"]) == (1, 2, 1)
+    assert 0 < measured["work_seconds"] < measured["wall_seconds"]

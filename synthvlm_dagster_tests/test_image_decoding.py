@@ -1,13 +1,16 @@
 """What becomes of image files that are not RGB with 8 bits, and of those that are damaged."""
 
 import io
+import struct
+import subprocess
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from synthvlm_dagster.errors import ImageError
-from synthvlm_dagster.image_decoding import decode_image
+from synthvlm_dagster.image_decoding import MAX_PIXELS, decode_image
 
 
 def encoded(image: Image.Image, suffix: str = "png", **options: object) -> bytes:
@@ -61,3 +64,25 @@ def test_no_image_at_all() -> None:
             decode_image(nothing)
     with pytest.raises(ImageError, match="in no image format that Pillow knows"):
         decode_image(b"<html>not found</html>")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_what_would_fill_the_memory_is_refused_before_it_is_decoded(suffix: str) -> None:
+    wide, high = 45_000, MAX_PIXELS // 45_000 + 1
+    if suffix == "tiff":
+        content = encoded(Image.new("1", (wide, high)), "tiff", compression="group4")
+    else:
+        small = encoded(Image.new("RGB", (8, 8)))
+        header = b"IHDR" + struct.pack(">II", wide, high) + small[24:29]
+        content = small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:]
+    assert len(content) < 10_000
+    with pytest.raises(ImageError, match=rf"is not decoded: its {wide:,} × {high:,} pixels are more than 89 million"):
+        decode_image(content)
+
+
+def test_no_other_program_is_asked_to_decode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "check_call", lambda *_, **__: pytest.fail("a program was started"))
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%Page: 1 1\n"
+    with pytest.raises(ImageError, match="in no image format that Pillow knows"):
+        decode_image(postscript)

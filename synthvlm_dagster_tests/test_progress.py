@@ -1,5 +1,7 @@
 """Progress: what the log is told while work goes on, and what a terminal shows."""
 
+import itertools
+import re
 import sys
 import textwrap
 import threading
@@ -65,6 +67,24 @@ def test_the_heartbeat_ends_with_an_error() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
+def test_an_error_of_one_beat_costs_that_beat_alone(caplog: pytest.LogCaptureFixture) -> None:
+    beats: Queue[int] = Queue()
+    numbers = itertools.count()
+
+    def beat() -> None:
+        beats.put(number := next(numbers))
+        if number < 2:
+            raise OSError("database is locked")
+
+    with heartbeat(beat):
+        while beats.get(timeout=60) < 3:
+            pass
+    assert [record.getMessage() for record in caplog.records] == [
+        "progress could not be told: OSError: database is locked"
+    ] * 2
+
+
+@pytest.mark.usefixtures("impatient")
 def test_without_a_terminal_every_line_is_for_the_log(capfd: pytest.CaptureFixture[str]) -> None:
     by_bar: Queue[bool] = Queue()
     with Progress("images", lambda _: by_bar.put(shown_by_bar()), total=4):
@@ -83,6 +103,23 @@ SHOWS_A_BAR = textwrap.dedent("""
             shown.report(3)
             assert by_bar.get(timeout=60) is True
 """)
+
+
+@pytest.mark.parametrize(("total", "shown"), [(4, "1/4 [00:0"), (None, "images of shard 7: 1 images [00:0")])
+def test_a_slow_bar_counts_per_second_too(total: int | None, shown: str) -> None:
+    script = textwrap.dedent(f"""
+        import time
+        from synthvlm_dagster.progress import Progress
+        with Progress("images of shard 7", print, total={total}) as shown:
+            time.sleep(1.5)
+            shown.report(1)
+            shown._bar.refresh()
+    """)
+    status, output = run_in_terminal([sys.executable, "-c", script])
+    assert status == 0, output
+    assert shown in output
+    assert re.search(r"0\.\d\d images/s\]", output)
+    assert "s/ images" not in output
 
 
 def test_a_terminal_shows_a_bar_even_when_standard_error_goes_elsewhere_later() -> None:

@@ -172,3 +172,9 @@ def test_attempts_are_a_fixed_number_or_as_many_as_it_takes(written, fewest, mos
     attempts = parse(f"{SMALLEST}attempts: {written}\n").attempts
     assert (attempts.fewest, attempts.most, attempts.in_words) == (fewest, most, in_words)
     assert type(attempts).model_validate_json(attempts.model_dump_json()) == attempts
+
+
+def test_when_something_runs_changes_nothing_that_is_built():
+    scheduled = parse(SMALLEST + "operations: {refresh: {cron: '5 5 * * *'}}")
+    assert scheduled != parse(SMALLEST)
+    assert scheduled.what_is_built == parse(SMALLEST).what_is_built

@@ -129,6 +129,14 @@ def test_versions_follow_content(storage):
     assert storage.version("t") != first
 
 
+def test_below_a_file_there_is_none(storage):
+    storage.write_bytes("card.md", b"x")
+    assert storage.exists("card.md")
+    assert not storage.exists("card.md/table.parquet")
+    assert storage.size("card.md/table.parquet") == 0
+    assert storage.files("card.md/table.parquet") == []
+
+
 def test_missing_tables_and_files_say_what_to_do(storage):
     with pytest.raises(StorageError, match="materialize the asset"):
         next(storage.batches("captions/none"))
@@ -162,6 +170,10 @@ def test_a_folder_is_swapped_in_whole(storage):
     assert storage.files("dataset") == ["dataset/llava/a.json", "dataset/llava/images/2.jpg"]
     assert storage.read_bytes("dataset/llava/images/2.jpg") == b"images/2.jpg"
 
+    with storage.replaced_folder("empty"):
+        pass
+    assert storage.files("empty") == []
+
     with pytest.raises(RuntimeError, match="killed"), storage.replaced_folder("dataset/llava") as folder:
         (folder / "half.json").write_text("half")
         raise RuntimeError("killed")
@@ -171,13 +183,13 @@ def test_a_folder_is_swapped_in_whole(storage):
 def test_an_object_store_gets_what_refers_to_others_last(monkeypatch):
     storage = Storage(f"memory://{uuid.uuid4().hex}")
     order = []
-    put_file = storage._fs.put_file
+    copy = storage._fs.cp_file
 
     def noted(source, target, **_):
         order.append(target)
-        put_file(source, target)
+        copy(source, target)
 
-    monkeypatch.setattr(storage._fs, "put_file", noted)
+    monkeypatch.setattr(storage._fs, "cp_file", noted)
     with storage.replaced_folder("export", last=["b.json", "a.md", "not there"]) as folder:
         for name in ("a.md", "b.json", "c.tar", "d.tar"):
             (folder / name).write_text(name)

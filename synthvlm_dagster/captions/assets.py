@@ -25,7 +25,8 @@ from synthvlm_dagster.captions.summaries import (
 from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
 from synthvlm_dagster.captions.text_forms import write_kept_by_text
 from synthvlm_dagster.fingerprint import fingerprint
-from synthvlm_dagster.metadata import table_metadata
+from synthvlm_dagster.launchpad import CurationOfOneRun
+from synthvlm_dagster.metadata import markdown, table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.storage import Storage
 
@@ -57,7 +58,7 @@ def raw_captions(
         metadata={
             **_table(storage, RAW, raw),
             "source_version": version,
-            "sources": dg.MetadataValue.md(sources_markdown(by_source)),
+            "sources": markdown(sources_markdown(by_source)),
             "unreadable_rows": int(by_source["unreadable"].sum()),
             "preview": _preview(raw, "source", "source_file", "source_row", "text", "problem"),
         },
@@ -90,16 +91,21 @@ _CURATION: dict[str, Any] = {
     ],
 )
 def curate(
-    context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
+    context: dg.AssetExecutionContext,
+    config: CurationOfOneRun,
+    recipe: dg.ResourceParam[Recipe],
+    storage: dg.ResourceParam[Storage],
 ) -> Iterator[dg.MaterializeResult]:
     """Judge every raw caption by the rules of the recipe."""
+    recipe, notes, set_for_this_run = config.apply(recipe, context.log)
     curation = recipe.curation
     stores = measurement_stores(curation, storage)
     curator = Curator(curation, recipe.shard_keys, stores, context.log.info)
     schema = pl.Schema([*RAW_SCHEMA.items(), *curator.schema.items()])
+    rejected_schema = pl.Schema([*schema.items(), ("rejected_by", pl.String())])
     with (
-        storage.table_writer(REJECTED, pl.Schema([*schema.items(), ("rejected_by", pl.String())])) as write_rejected,
-        storage.table_writer(CURATED, schema) as write_curated,
+        storage.table_writer(REJECTED, rejected_schema, notes) as write_rejected,
+        storage.table_writer(CURATED, schema, notes) as write_curated,
     ):
         for kept, others in curator.split(storage.batches(RAW)):
             write_curated(kept)
@@ -110,19 +116,17 @@ def curate(
     by_rule = rejections_by_rule(rejected, curation)
     shared: dict[str, Any] = {
         "kept_share": count / curator.rows,
-        "rejected_by_rule": dg.MetadataValue.md(rejections_markdown(by_rule, curator.rows)),
-        "kept_by_text": dg.MetadataValue.md(
-            text_forms_markdown(curator.kept_by_text, curator.rows, curation.text_template)
-        ),
+        "rejected_by_rule": markdown(rejections_markdown(by_rule, curator.rows)),
+        "kept_by_text": markdown(text_forms_markdown(curator.kept_by_text, curator.rows, curation.text_template)),
     }
     if stores:
-        shared["measurements"] = dg.MetadataValue.md(measurements_markdown(stores.values()))
+        shared["measurements"] = markdown(measurements_markdown(stores.values()))
     if curation.rules.judge:
         judge, rule = stores["judge"], curation.rules.judge
         shared["judge_cost_dollars"] = judge_cost(**judge.spent, rule=rule)
         shared["judge_cost_dollars_so_far"] = judge_cost(**judge.spent_so_far(), rule=rule)
-    curated_only = {"borderline": dg.MetadataValue.md(borderline_markdown(curated, rejected, curation))}
-    rejected_only = {"most_rejected": dg.MetadataValue.md(most_rejected_markdown(rejected, curation))}
+    curated_only = {"borderline": markdown(borderline_markdown(curated, rejected, curation))}
+    rejected_only = {"most_rejected": markdown(most_rejected_markdown(rejected, curation))}
     for key, table, captions, columns, own in (
         ("curated_captions", CURATED, curated, ("source", "text", "shard"), curated_only),
         ("rejected_captions", REJECTED, rejected, ("source", "text", "rejected_by", "problem"), rejected_only),
@@ -132,9 +136,10 @@ def curate(
             data_version=dg.DataVersion(storage.version(table)),
             metadata={
                 **_table(storage, table, captions),
+                **set_for_this_run,
                 **shared,
                 **own,
-                "statistics": dg.MetadataValue.md(statistics_markdown(captions, curation)),
+                "statistics": markdown(statistics_markdown(captions, curation)),
                 "preview": _preview(captions, *columns),
             },
         )

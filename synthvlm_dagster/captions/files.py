@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import posixpath
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -13,10 +15,13 @@ from fsspec.core import OpenFile
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import infer_compression
 
+from synthvlm_dagster.captions.unpacking import Unpacked
 from synthvlm_dagster.errors import CaptionSourceError
+from synthvlm_dagster.object_stores import filesystem_at
 from synthvlm_dagster.recipe import CaptionSource
 
 _GLOB_SIGNS = "*?["
+_BLOCK = 1 << 16
 _DATASET_SUFFIXES = (".parquet", ".arrow")
 _CAPTION_SUFFIXES = (".tar", ".parquet", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".gz", ".zst", ".bz2", ".xz")
 _DATASET_CACHES = ("cache-", "indices")
@@ -67,6 +72,14 @@ class SourceFile:
         return isinstance(self.filesystem, LocalFileSystem)
 
     @property
+    def _packed_bytes(self) -> int | None:
+        """Bytes that it takes where it is compressed; None where it is not, or nobody knows."""
+        if not self.compression and not isinstance(self.filesystem, AbstractArchiveFileSystem):
+            return None
+        details = self.filesystem.info(self.path)
+        return details.get("compress_size") or (details.get("size") if self.compression else None)
+
+    @property
     def _path_alone(self) -> str:
         """The path without the query that web servers take."""
         if "http" not in self.filesystem.protocol:
@@ -77,13 +90,19 @@ class SourceFile:
         return path if self.is_local else self.filesystem.unstrip_protocol(path)
 
     def open(self) -> BinaryIO:
-        """Open for reading; a name that ends in .gz, .zst, .bz2 or .xz is decompressed."""
+        """Open for reading; a name that ends in .gz, .zst, .bz2 or .xz is decompressed.
+
+        Reading raises CaptionSourceError where more is unpacked than any file of captions holds.
+        """
         if self.compression == "zstd":
             import pyarrow as pa
 
             # Unlike zstandard's reader, which takes a cut file for a short one.
-            return pa.CompressedInputStream(pa.PythonFile(self.filesystem.open(self.path), mode="r"), "zstd")
-        return OpenFile(self.filesystem, self.path, compression=self.compression).open()
+            stream = pa.CompressedInputStream(pa.PythonFile(self.filesystem.open(self.path), mode="r"), "zstd")
+        else:
+            stream = OpenFile(self.filesystem, self.path, compression=self.compression).open()
+        packed = self._packed_bytes
+        return stream if packed is None else io.BufferedReader(Unpacked(stream, packed, self.url), _BLOCK)
 
 
 def find_files(source: CaptionSource) -> list[SourceFile]:
@@ -93,7 +112,7 @@ def find_files(source: CaptionSource) -> list[SourceFile]:
         CaptionSourceError: nothing is there, the glob matches no file, or the path is a folder and not a dataset.
     """
     try:
-        filesystem, path = fsspec.core.url_to_fs(source.path)
+        filesystem, path = filesystem_at(source.path)
         # A process that lives for weeks must see what has come since its first look.
         filesystem.invalidate_cache()
         details = _matching(filesystem, path, source)
@@ -131,6 +150,9 @@ def _matching(filesystem: fsspec.AbstractFileSystem, path: str, source: CaptionS
     if filesystem.isdir(path):
         return _in_folder(filesystem, path, source)
     if not any(sign in path for sign in _GLOB_SIGNS):
+        with suppress(FileNotFoundError):
+            # `isfile` calls a file on a server that cannot be reached no file; this tells why.
+            filesystem.info(path)
         raise CaptionSourceError(f"source {source.name}: {source.path}: no such file. Correct the source's path")
     found = filesystem.glob(path, detail=True)
     files = {name: info for name, info in found.items() if info["type"] == "file"}

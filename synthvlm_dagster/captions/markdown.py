@@ -10,9 +10,16 @@ _LONGEST_SHOWN = 120
 _MARKUP = re.compile(r"[!-$&(-+\-/:-@\[-`{-~]|\.(?=[^\W\d])")
 
 
+# What GitHub's markdown makes a link of. Dagster's page looks for it when the escapes are already read.
+_LINKS = re.compile(r"(?<=http)(?=s?:)|(?<=www)(?=\.)|(?<=[\w.+-])(?=@[\w-])", re.IGNORECASE)
+_WORD_JOINER = "\u2060"
+"""Shows nothing and parts nothing, but no address goes over it."""
+
+
 def as_markdown_text(text: str) -> str:
     """The text in one line that a markdown page shows as it is: no table cell, tag, link or emphasis begins in it."""
-    return _MARKUP.sub(lambda sign: f"&#{ord(sign.group())};", " ".join(text.split()))
+    line = _LINKS.sub(_WORD_JOINER, " ".join(text.split()))
+    return _MARKUP.sub(lambda sign: f"&#{ord(sign.group())};", line)
 
 
 def shortened(text: str) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import lzma
+import posixpath
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from gzip import BadGzipFile
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -54,6 +56,7 @@ _DEFAULT_ROWS = 10
 _BINARY = frozenset({"parquet", "coyo", "laion", "laion-coco", "datacomp", "huggingface", "webdataset"})
 _DAMAGED = (EOFError, BadGzipFile, zlib.error, lzma.LZMAError)
 # A location that stands on its own: an absolute path, or a URL of any scheme (data: has no slashes).
+_CLIMBS = r"(?i)(\.|%2e){2}"
 _ABSOLUTE = r"^(/|[A-Za-z][A-Za-z0-9+.-]*://|data:)"
 
 
@@ -165,6 +168,8 @@ def _explained(file: SourceFile, source: CaptionSource) -> Iterator[None]:
 def _identified(rows: pl.DataFrame, source: CaptionSource, file: SourceFile) -> pl.DataFrame:
     before, after = (f"{source.image_root.rstrip('/')}/", "") if source.image_root else file.siblings
     uri = pl.col("image_uri")
+    if source.image_root:
+        rows = rows.with_columns(image_uri=_without_those_that_leave(rows["image_uri"]))
     return rows.select(
         pl.Series("caption_id", _caption_ids(rows, source.name, file.name), dtype=pl.String),
         "text",
@@ -177,6 +182,19 @@ def _identified(rows: pl.DataFrame, source: CaptionSource, file: SourceFile) -> 
         "nsfw_score",
         "problem",
     )
+
+
+def _without_those_that_leave(uris: pl.Series) -> pl.Series:
+    """The image paths, null where a relative one leads out of the folder that it starts from."""
+    climbing = uris.str.contains(_CLIMBS).fill_null(False) & ~uris.str.contains(_ABSOLUTE).fill_null(False)
+    if not climbing.any():
+        return uris
+    pairs = zip(uris, climbing, strict=True)
+    return pl.Series([None if climbs and _leaves(uri) else uri for uri, climbs in pairs], dtype=pl.String)
+
+
+def _leaves(path: str) -> bool:
+    return posixpath.normpath(unquote(path).replace("\\", "/")).partition("/")[0] == ".."
 
 
 def _caption_ids(rows: pl.DataFrame, source: str, file: str) -> list[str]:

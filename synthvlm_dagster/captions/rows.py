@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from itertools import islice
@@ -25,6 +26,10 @@ ROW_SCHEMA = pl.Schema(
 UNREADABLE = "\ufdd0"
 """Stands in a text for what is no Unicode; a code point that Unicode reserves for such internal uses."""
 
+CONTROL_CHARACTERS = r"[\x00-\x08\x0e-\x1b\x7f]"
+"""Those that are no white space. No text has them, but files that are no text, and attacks on terminals."""
+
+_has_control_character = re.compile(CONTROL_CHARACTERS).search
 _BATCH = 50_000
 # Rows turned into columns at a time: too few to call the garbage collector, which otherwise takes most of the time.
 _FEW = 500
@@ -106,7 +111,9 @@ def text_problem(value: Any, field: str) -> str | None:
     if isinstance(value, str):
         if not value or value.isspace():
             return f"{field} is empty"
-        return None if is_unicode(value) else f"{field} is not valid UTF-8"
+        if not is_unicode(value):
+            return f"{field} is not valid UTF-8"
+        return f"{field} holds a control character" if _has_control_character(value) else None
     if value is MISSING:
         return f"{field} is missing"
     if value is None:

@@ -5,14 +5,18 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from synthvlm_dagster.captions.markdown import shortened
 from synthvlm_dagster.dataset.coverage import complete_scores, score_coverage
 from synthvlm_dagster.dataset.exports.card import CARD, write_card
 from synthvlm_dagster.dataset.exports.huggingface import FOLDER as HUGGINGFACE_FOLDER
 from synthvlm_dagster.dataset.exports.huggingface import write_huggingface
+from synthvlm_dagster.dataset.exports.llava import COLUMNS as LLAVA_COLUMNS
 from synthvlm_dagster.dataset.exports.llava import FOLDER as LLAVA_FOLDER
 from synthvlm_dagster.dataset.exports.llava import write_llava
+from synthvlm_dagster.dataset.exports.webdataset import COLUMNS as WEBDATASET_COLUMNS
 from synthvlm_dagster.dataset.exports.webdataset import FOLDER as WEBDATASET_FOLDER
 from synthvlm_dagster.dataset.exports.webdataset import write_webdataset
+from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.merit import weighted_score
 from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
 from synthvlm_dagster.dataset.references import SUMMARY as REFERENCES
@@ -25,7 +29,8 @@ from synthvlm_dagster.dataset.set_aside import set_aside_counts
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.assets import generated_images
 from synthvlm_dagster.images.naming import generator_name
-from synthvlm_dagster.metadata import table_metadata
+from synthvlm_dagster.launchpad import SelectionOfOneRun
+from synthvlm_dagster.metadata import markdown, rows_metadata, table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.scores.assets import image_scores
 from synthvlm_dagster.scores.embeddings import read_embeddings
@@ -49,18 +54,24 @@ _LAST_SCORES = [image_scores, *(["further_attempts"] if active_recipe().attempts
     owners=["team:data"],
     code_version=f"1-{fingerprint(active_recipe().selection)}",
 )
-def selected_pairs(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> dg.MaterializeResult:
+def selected_pairs(
+    context: dg.AssetExecutionContext,
+    config: SelectionOfOneRun,
+    recipe: dg.ResourceParam[Recipe],
+    storage: dg.ResourceParam[Storage],
+) -> dg.MaterializeResult:
     """The pairs that are kept: the best attempt of each caption, then the best overall (SynthVLM §3.3).
 
     One row is one selected image with its caption, scores and rank. What an audit sets aside stands with its reason in
     `dataset/set_aside`.
     """
+    recipe, notes, set_for_this_run = config.apply(recipe, context.log)
     coverage = score_coverage(recipe, storage)
     scores = complete_scores(recipe, storage, coverage)
     embeddings = (read_embeddings(recipe, storage, shard) for shard in recipe.shard_keys)
     chosen = select_with_reasons(scores, recipe.selection, recipe.seed, embeddings)
     storage.write_table(SET_ASIDE, chosen.set_aside)
-    storage.write_table(SELECTED, chosen.pairs)
+    storage.write_table(SELECTED, chosen.pairs, notes)
     selected = storage.scan(SELECTED).collect()
     groups = {
         "generated": scores,
@@ -79,6 +90,7 @@ def selected_pairs(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[S
                 schema=selected.schema,
                 descriptions=SELECTED_COLUMNS,
             ),
+            **set_for_this_run,
             "strategy": recipe.selection.strategy,
             **{f"set_aside_by_{reason}": count for reason, count in set_aside_counts(recipe, storage).items()},
             "images_without_score": coverage.lacking,
@@ -110,10 +122,9 @@ def llava_dataset(
     return dg.MaterializeResult(
         data_version=dg.DataVersion(fingerprint(storage.version(SELECTED), recipe.exports.llava, recipe.seed)),
         metadata={
-            "dagster/uri": storage.url(LLAVA_FOLDER),
-            "dagster/row_count": export.pairs,
+            **rows_metadata(storage, LLAVA_FOLDER, row_count=export.pairs, columns=LLAVA_COLUMNS),
             "megabytes": round(export.bytes / 1e6, 3),
-            "sample": dg.MetadataValue.json(export.sample or {}),
+            "sample": _sample(export.sample),
         },
     )
 
@@ -121,7 +132,7 @@ def llava_dataset(
 @dg.asset(
     deps=[selected_pairs],
     group_name="dataset",
-    kinds={"webdataset"},
+    kinds={"webdataset", "file"},
     owners=["team:data"],
     code_version=f"1-{fingerprint(active_recipe().exports.webdataset)}",
 )
@@ -136,11 +147,10 @@ def webdataset(
     return dg.MaterializeResult(
         data_version=dg.DataVersion(fingerprint(storage.version(SELECTED), recipe.exports.webdataset)),
         metadata={
-            "dagster/uri": storage.url(WEBDATASET_FOLDER),
-            "dagster/row_count": export.pairs,
+            **rows_metadata(storage, WEBDATASET_FOLDER, row_count=export.pairs, columns=WEBDATASET_COLUMNS),
             "tar_files": export.tars,
             "megabytes": round(export.bytes / 1e6, 3),
-            "sample": dg.MetadataValue.json(export.sample or {}),
+            "sample": _sample(export.sample),
         },
     )
 
@@ -164,7 +174,7 @@ if active_recipe().comparisons:
         One row is one dataset of the recipe's `comparisons`, of which a seeded sample is measured. What was measured
         before is not measured again.
         """
-        summary = measure_references(recipe, storage, on_progress=context.log.info)
+        summary = measure_references(recipe_as_made(recipe, storage), storage, on_progress=context.log.info)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(storage.version(REFERENCES)),
             metadata={
@@ -183,9 +193,9 @@ if active_recipe().comparisons:
 @dg.asset(
     deps=["rejected_captions", image_scores, selected_pairs],
     group_name="dataset",
-    kinds={"markdown"},
+    kinds={"markdown", "file"},
     owners=["team:data"],
-    code_version=f"1-{fingerprint(active_recipe())}",
+    code_version=f"1-{fingerprint(active_recipe().what_is_built)}",
 )
 def dataset_card(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> dg.MaterializeResult:
     """What the dataset is, how it was made and from what, its licences and limits, as a page of Markdown."""
@@ -195,7 +205,7 @@ def dataset_card(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Sto
         metadata={
             "dagster/uri": storage.url(CARD),
             "pairs": card.pairs,
-            "card": dg.MetadataValue.md(card.text),
+            "card": markdown(card.text),
         },
     )
 
@@ -219,11 +229,10 @@ def huggingface_dataset(
     return dg.MaterializeResult(
         data_version=dg.DataVersion(fingerprint(storage.version(SELECTED), card, recipe.exports)),
         metadata={
-            "dagster/uri": storage.url(HUGGINGFACE_FOLDER),
-            "dagster/row_count": export.pairs,
+            **rows_metadata(storage, HUGGINGFACE_FOLDER, row_count=export.pairs, columns=export.columns),
             "parquet_files": export.files,
             "megabytes": round(export.bytes / 1e6, 3),
-            "sample": dg.MetadataValue.json(export.sample or {}),
+            "sample": _sample(export.sample),
         },
     )
 
@@ -236,9 +245,9 @@ def huggingface_dataset(
         *(["reference_scores"] if active_recipe().comparisons else []),
     ],
     group_name="dataset",
-    kinds={"html"},
+    kinds={"html", "file"},
     owners=["team:data"],
-    code_version=f"2-{fingerprint(active_recipe())}",
+    code_version=f"2-{fingerprint(active_recipe().what_is_built)}",
 )
 def quality_report(
     context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
@@ -276,11 +285,26 @@ def _means(measures: dict[str, pl.DataFrame]) -> dict[str, Any]:
 def _histograms(measures: dict[str, pl.DataFrame]) -> dict[str, Any]:
     shown = ("generated", "selected")
     return {
-        f"{column}_histogram": dg.MetadataValue.md(text_histogram({name: measures[name][column] for name in shown}))
+        f"{column}_histogram": markdown(text_histogram({name: measures[name][column] for name in shown}))
         for column in _MEASURES
     }
 
 
 def _shown(pairs: pl.DataFrame) -> dg.TableMetadataValue:
     rounded = pairs.select("rank", "text", pl.col(*_MEASURES).round(4), "image_id")
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in rounded.to_dicts()])
+    return dg.MetadataValue.table(
+        [dg.TableRecord({**row, "text": shortened(row["text"])}) for row in rounded.to_dicts()]
+    )
+
+
+def _sample(example: dict[str, Any] | None) -> dg.JsonMetadataValue:
+    """The first entry of an export, without the end of long texts: Dagster keeps it in its event database."""
+    return dg.MetadataValue.json(_with_short_texts(example or {}))
+
+
+def _with_short_texts(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_short_texts(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_short_texts(inner) for inner in value]
+    return shortened(value) if isinstance(value, str) else value

@@ -8,6 +8,7 @@ from synthvlm_dagster.dataset.exports.huggingface import verify_huggingface
 from synthvlm_dagster.dataset.exports.llava import verify_llava
 from synthvlm_dagster.dataset.exports.webdataset import verify_webdataset
 from synthvlm_dagster.dataset.integrity import absent_images, selection_faults, unreadable_images
+from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.selection import selected_count
 from synthvlm_dagster.recipe import Recipe
@@ -20,6 +21,7 @@ _NAMED = 10
 @dg.asset_check(asset=selected_pairs, blocking=True)
 def exactly_k_unique_pairs(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> dg.AssetCheckResult:
     """As many pairs as the recipe asks for, each image and caption once, ranked without gaps."""
+    recipe = recipe_as_made(recipe, storage)
     selected = storage.scan(SELECTED).select("image_id", "caption_id", "rank").collect()
     captions = complete_scores(recipe, storage).select("caption_id").unique().collect().height
     count = selected_count(recipe.selection, captions)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import polars as pl
 
 from synthvlm_dagster.errors import StorageError
-from synthvlm_dagster.images.present import read_images
+from synthvlm_dagster.images.present import image_batches, read_images
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
@@ -16,6 +16,7 @@ SELECTED = "dataset/selected"
 SET_ASIDE = "dataset/set_aside"
 
 _IMAGES_IN_MEMORY = 64
+_PLAIN_NAME = r"^[0-9A-Za-z_-]{1,64}$"
 
 
 def with_images(
@@ -34,8 +35,10 @@ def with_images(
         (image {bytes, path}, width, height, seed, …). Shards come in order of their key, rows in the store's order.
 
     Raises:
-        StorageError: an image is missing from the store.
+        StorageError: an image is missing from the store, or its file is damaged; or an image_id or shard is no plain
+            name, as a table of strangers may hold to have files written elsewhere.
     """
+    _require_plain_names(pairs)
     done = 0
     with Progress("images read", on_progress, pairs.height) as progress:
         for shard in pairs.sort("shard").partition_by("shard"):
@@ -44,7 +47,7 @@ def with_images(
             images = read_images(recipe, storage, shard_key).filter(
                 pl.col("image_id").is_in(shard["image_id"].implode())
             )
-            for batch in images.collect_batches(chunk_size=_IMAGES_IN_MEMORY, maintain_order=True):
+            for batch in image_batches(images, shard_key, _IMAGES_IN_MEMORY):
                 missing -= set(batch["image_id"])
                 new = [name for name in batch.columns if name not in pairs.columns]
                 yield (
@@ -59,3 +62,14 @@ def with_images(
                     f"shard {shard_key}: {len(missing)} images of selected or scored pairs are not in the store, among "
                     f"them {min(missing)}. Materialize generated_images[{shard_key}] again"
                 )
+
+
+def _require_plain_names(pairs: pl.DataFrame) -> None:
+    """Exports name files and folders by these."""
+    for column in ("image_id", "shard"):
+        bad = pairs.filter(~pl.col(column).str.contains(_PLAIN_NAME).fill_null(False))
+        if bad.height:
+            raise StorageError(
+                f"{column} {bad[column][0]!r} of a pair is no name of this program. The table of pairs was changed by "
+                "another; delete it, and materialize selected_pairs again"
+            )

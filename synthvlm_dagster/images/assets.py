@@ -19,9 +19,10 @@ from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, PLAN_TABLE, plan_att
 from synthvlm_dagster.images.present import planned_images, read_images
 from synthvlm_dagster.images.shard import ShardSummary, generate_shard
 from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA
+from synthvlm_dagster.launchpad import AttemptsOfOneRun
 from synthvlm_dagster.metadata import table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
-from synthvlm_dagster.shards import materialize_each_shard, shards
+from synthvlm_dagster.shards import ShardWork, materialize_each_shard, shards
 from synthvlm_dagster.storage import Storage
 
 _PICTURES_ON_A_CONTACT_SHEET = 16
@@ -35,19 +36,26 @@ _GIB = 1 << 30
     owners=["team:data"],
     code_version=f"1-{fingerprint(active_recipe().attempts, active_recipe().seed)}",
 )
-def planned_attempts(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> dg.MaterializeResult:
+def planned_attempts(
+    context: dg.AssetExecutionContext,
+    config: AttemptsOfOneRun,
+    recipe: dg.ResourceParam[Recipe],
+    storage: dg.ResourceParam[Storage],
+) -> dg.MaterializeResult:
     """Which images to make: the recipe's attempts for every curated caption, or for a stable choice of them.
 
     One row is one image to make.
     """
+    recipe, notes, set_for_this_run = config.apply(recipe, context.log)
     plan = plan_attempts(storage.scan("captions/curated"), recipe.attempts, recipe.seed)
-    storage.write_table(PLAN_TABLE, plan)
+    storage.write_table(PLAN_TABLE, plan, notes)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(storage.version(PLAN_TABLE)),
         metadata={
             **table_metadata(
                 storage, PLAN_TABLE, row_count=plan.height, schema=plan.schema, descriptions=PLAN_DESCRIPTIONS
             ),
+            **set_for_this_run,
             "captions": plan["caption_id"].n_unique(),
             "shards_with_images": plan["shard"].n_unique(),
         },
@@ -74,14 +82,21 @@ def generated_images(
     One row is one image of the shard. The model is loaded once per run, and not at all when nothing is missing. Images
     that could not be made with any seed that the recipe allows are in `failed_images`, with the reason.
     """
+    yield from materialize_each_shard(context, image_work(recipe, storage, context.log))
+
+
+def image_work(recipe: Recipe, storage: Storage, log: dg.DagsterLogManager) -> ShardWork:
+    """How shards of `generated_images` are made and checked, with one model for all of them.
+
+    Raises:
+        RecipeError: the model's licence has to be accepted first, or its images cannot be signed.
+    """
     check_licence(recipe.generation)
     check_content_credentials(recipe.generation)
     generator = DiffusersGenerator(recipe.generation)
     batches = Batches(recipe.generation)
-
-    yield from materialize_each_shard(
-        context,
-        lambda shard: make_images(recipe, storage, shard, generator, batches, context.log),
+    return ShardWork(
+        lambda shard: make_images(recipe, storage, shard, generator, batches, log),
         lambda shard: evaluate_images(recipe, storage, shard),
     )
 
@@ -109,7 +124,8 @@ def _work_done(summary: ShardSummary, price_per_gpu_hour: float | None) -> dict[
     """What this materialization made, and what it took."""
     work: dict[str, Any] = {
         "images_made_now": summary.made,
-        "images_per_second": round(summary.images_per_second, 3),
+        # A shard that was complete has no speed: a chart would show it as standing still.
+        **({"images_per_second": round(summary.images_per_second, 3)} if summary.made else {}),
         "seconds": round(summary.seconds, 1),
         "model_load_seconds": round(summary.load_seconds, 1),
         "pictures_drawn_again": summary.retried,

@@ -6,9 +6,11 @@ import hashlib
 import io
 import re
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 
+from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.storage import Storage
 
@@ -18,6 +20,7 @@ _UNREADABLE = (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.Pan
 _NAME_WITH_DIGEST = re.compile(r"/chunk-[0-9a-f]{10}-([0-9a-f]{16})\.parquet$")
 _DIGEST_BYTES = 8
 _READ_BYTES = 1 << 20
+_REMOTE_READERS = 16
 
 
 def write_chunk(storage: Storage, table: str, rows: pl.DataFrame) -> str:
@@ -51,8 +54,17 @@ def present_ids(storage: Storage, paths: Iterable[str]) -> dict[str, list[str] |
     Raises:
         StorageError: a file that is there cannot be fetched, which says nothing about its content.
     """
-    rows = {path: read_columns(storage, path, ["image_id"]) for path in paths}
-    return {path: None if ids is None else ids["image_id"].to_list() for path, ids in rows.items()}
+
+    def read(path: str) -> list[str] | None:
+        rows = read_columns(storage, path, ["image_id"])
+        return None if rows is None else rows["image_id"].to_list()
+
+    chosen = list(paths)
+    if storage.is_local or len(chosen) < 2:
+        return {path: read(path) for path in chosen}
+    # From an object store each answer takes a while, however little is asked for.
+    with ThreadPoolExecutor(_REMOTE_READERS) as threads:
+        return dict(zip(chosen, threads.map(read, chosen), strict=True))
 
 
 def read_columns(storage: Storage, path: str, columns: list[str]) -> pl.DataFrame | None:
@@ -63,7 +75,7 @@ def read_columns(storage: Storage, path: str, columns: list[str]) -> pl.DataFram
     """
     try:
         return storage.scan_files([path]).select(columns).collect()
-    except _UNREADABLE:
+    except (StorageError, *_UNREADABLE):
         content = storage.read_bytes(path)
     try:
         return pl.read_parquet(content, columns=columns)

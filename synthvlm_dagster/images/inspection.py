@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
+from synthvlm_dagster.errors import ImageError
+from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.images.present import planned_images, read_images
 from synthvlm_dagster.images.soundness import image_problem
 from synthvlm_dagster.recipe import Recipe
@@ -40,14 +38,13 @@ def inspect_shard(recipe: Recipe, storage: Storage, shard: str, sample: int = 32
     undecodable, flat = [], []
     for name, stored, width, height in images.iter_rows():
         try:
-            with Image.open(io.BytesIO(stored["bytes"])) as image:
-                problem = image_problem(np.asarray(image.convert("RGB")))
-        except (UnidentifiedImageError, OSError):
+            pixels = decode_image(stored["bytes"])
+        except ImageError:
             undecodable.append(name)
             continue
-        if image.size != (width, height):
+        if pixels.shape[:2] != (height, width):
             undecodable.append(name)
-        elif problem:
+        elif image_problem(pixels):
             flat.append(name)
     planned = planned_images(recipe, storage, shard)
     failed = dict(planned.failed["problem"].value_counts(sort=True).iter_rows())

@@ -25,6 +25,8 @@ _WITHOUT_EFFECT_ON_PIXELS = frozenset(
         "retries",
     }
 )
+_SLUG_LENGTH = 96
+"""Characters, as many as the hub allows in a name; more would not fit into the names of folders."""
 # Left out while they are at their defaults, so that images made before these settings existed keep their name.
 _LATER_SETTINGS = ("vae", "loras", "quantization", "guidance_end", "long_prompts")
 
@@ -48,7 +50,7 @@ def generator_name(recipe: Recipe) -> str:
     for part in (settings, *filter(None, parts)):
         for replaced_by_weights in ("model", "revision"):
             part.pop(replaced_by_weights, None)
-    slug = re.sub(r"[^a-z0-9]+", "-", PurePosixPath(generation.model).name.lower()).strip("-")
+    slug = re.sub(r"[^a-z0-9]+", "-", PurePosixPath(generation.model).name.lower()).strip("-")[:_SLUG_LENGTH]
     return f"{slug or 'model'}-{fingerprint(settings, weights, recipe.seed)}"
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import polars as pl
 
 from synthvlm_dagster.images.chunks import read_columns, write_chunk
 from synthvlm_dagster.images.identity import IMAGE_ID
 from synthvlm_dagster.images.naming import generator_name
+from synthvlm_dagster.one_run import recipe_of_table
 from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster.storage import Storage
 
 PLAN_TABLE = "plans/attempts"
 ADDED_ATTEMPTS = "plans/further_attempts"
+"""What the scores asked for, by an adaptive recipe; a recipe with a fixed number takes no notice of it."""
+NIGHTS_ATTEMPTS = "plans/nights_attempts"
+"""What was added at night; part of the plan whatever `attempts` says later, so that no image is lost."""
 
 PLAN_DESCRIPTIONS = {
     "caption_id": "The caption to show; 16 hexadecimal digits.",
@@ -45,9 +50,10 @@ def plan_attempts(curated: pl.LazyFrame | pl.DataFrame, attempts: Attempts, seed
 
 
 def read_plan(recipe: Recipe, storage: Storage, shard: str | None = None) -> pl.DataFrame:
-    """The planned images of one shard, or of all: the first plan, and what has been added for an adaptive recipe.
+    """The planned images of one shard, or of all: the first plan, and what has been added to it.
 
-    Additions for captions that are no longer planned, or beyond the recipe's `max`, are left out.
+    Additions for captions that are no longer planned are left out, and those of an adaptive recipe beyond the plan's
+    `max`.
 
     Returns:
         The plan's columns and image_id; sorted by caption_id and attempt.
@@ -59,12 +65,21 @@ def read_plan(recipe: Recipe, storage: Storage, shard: str | None = None) -> pl.
     if shard is not None:
         first = first.filter(pl.col("shard") == shard)
     rows = first.collect()
+    added = [added_attempts(recipe, storage, shard, NIGHTS_ATTEMPTS)]
     if recipe.attempts.adaptive:
-        rows = _with_added_attempts(rows, _added_attempts(recipe, storage, shard), recipe.attempts.most)
-    return with_image_ids(rows).sort("caption_id", "attempt")
+        limit = recipe_of_plan(recipe, storage).attempts.most - 1
+        added.append(added_attempts(recipe, storage, shard).with_columns(pl.col("attempt").clip(upper_bound=limit)))
+    return with_image_ids(_with_added_attempts(rows, pl.concat(added))).sort("caption_id", "attempt")
 
 
-def add_attempts(recipe: Recipe, storage: Storage, shard: str, attempts: pl.DataFrame) -> None:
+def recipe_of_plan(recipe: Recipe, storage: Storage) -> Recipe:
+    """The recipe with the attempts that the plan was made for, where a run had its own; see `one_run`."""
+    return recipe_of_table(recipe, storage, PLAN_TABLE)
+
+
+def add_attempts(
+    recipe: Recipe, storage: Storage, shard: str, attempts: pl.DataFrame, folder: str = ADDED_ATTEMPTS
+) -> None:
     """Add attempts to the plan of a shard, as one file; adding the same ones again changes nothing.
 
     They belong to the recipe's generator: the scores of another one's images ask for others.
@@ -74,16 +89,41 @@ def add_attempts(recipe: Recipe, storage: Storage, shard: str, attempts: pl.Data
         storage: the store.
         shard: partition key.
         attempts: caption_id, attempt, and what the reader of the table may want to know beside.
+        folder: `ADDED_ATTEMPTS` or `NIGHTS_ATTEMPTS`.
 
     Raises:
         StorageError: the file cannot be written.
     """
-    write_chunk(storage, added_attempts_table(recipe, shard), with_image_ids(attempts))
+    write_chunk(storage, added_attempts_table(recipe, shard, folder), with_image_ids(attempts))
 
 
-def added_attempts_table(recipe: Recipe, shard: str) -> str:
-    """Path of the table of a shard's added attempts."""
-    return f"{ADDED_ATTEMPTS}/{generator_name(recipe)}/{shard}"
+def added_attempts(
+    recipe: Recipe,
+    storage: Storage,
+    shard: str | None = None,
+    folder: str = ADDED_ATTEMPTS,
+    columns: Sequence[str] = ("caption_id", "attempt"),
+) -> pl.DataFrame:
+    """The rows that have been added to the plan of one shard, or of all; in no particular order.
+
+    Args:
+        recipe: names the generator.
+        storage: the store.
+        shard: partition key; None: all shards.
+        folder: `ADDED_ATTEMPTS` or `NIGHTS_ATTEMPTS`.
+        columns: to read: attempt is Int32, best_score Float64, the others String.
+    """
+    types = {"attempt": pl.Int32, "best_score": pl.Float64}
+    empty = pl.DataFrame(schema={name: types.get(name, pl.String) for name in columns})
+    # A damaged file says nothing: the same scores ask for the same attempts again.
+    files = storage.files(added_attempts_table(recipe, shard, folder), ".parquet")
+    chunks = [read_columns(storage, path, empty.columns) for path in files]
+    return pl.concat([empty, *(chunk for chunk in chunks if chunk is not None)])
+
+
+def added_attempts_table(recipe: Recipe, shard: str | None, folder: str = ADDED_ATTEMPTS) -> str:
+    """Path of the table of a shard's added attempts, or of the folder with those of all shards."""
+    return f"{folder}/{generator_name(recipe)}" + (f"/{shard}" if shard else "")
 
 
 def with_image_ids(attempts: pl.DataFrame) -> pl.DataFrame:
@@ -91,25 +131,16 @@ def with_image_ids(attempts: pl.DataFrame) -> pl.DataFrame:
     return attempts.with_columns(image_id=IMAGE_ID)
 
 
-def _with_added_attempts(first: pl.DataFrame, added: pl.DataFrame, most: int) -> pl.DataFrame:
+def _with_added_attempts(first: pl.DataFrame, added: pl.DataFrame) -> pl.DataFrame:
     """The first plan with every attempt up to a caption's last added one, so that no lost file leaves a gap."""
     last = added.group_by("caption_id").agg(pl.col("attempt").max())
     captions = first.group_by("caption_id", "text", "shard").agg(begin=pl.col("attempt").max() + 1)
     more = (
         captions.join(last, on="caption_id")
-        .with_columns(attempt=pl.int_ranges("begin", (pl.col("attempt") + 1).clip(upper_bound=most), dtype=pl.Int32))
+        .with_columns(attempt=pl.int_ranges("begin", pl.col("attempt") + 1, dtype=pl.Int32))
         .explode("attempt", empty_as_null=False)
     )
     return pl.concat([first, more.select(*PLAN_DESCRIPTIONS)])
-
-
-def _added_attempts(recipe: Recipe, storage: Storage, shard: str | None) -> pl.DataFrame:
-    """caption_id and attempt of every row that has been added."""
-    folder = added_attempts_table(recipe, shard) if shard else f"{ADDED_ATTEMPTS}/{generator_name(recipe)}"
-    empty = pl.DataFrame(schema={"caption_id": pl.String, "attempt": pl.Int32})
-    # A damaged file says nothing: the same scores ask for the same attempts again.
-    chunks = [read_columns(storage, path, empty.columns) for path in storage.files(folder, ".parquet")]
-    return pl.concat([empty, *(chunk for chunk in chunks if chunk is not None)])
 
 
 def _draw(seed: int, caption_id: str) -> bytes:

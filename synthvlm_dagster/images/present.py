@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import polars as pl
 
+from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.chunks import present_ids, read_columns
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.images.table import FAILED_SCHEMA, IMAGE_SCHEMA, failed_images_table, images_table
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.storage import UNREADABLE_TABLE, Storage
 
 
 class PlannedImages(NamedTuple):
@@ -62,6 +64,21 @@ def shard_progress(recipe: Recipe, storage: Storage) -> pl.DataFrame:
     counted = pl.col("present", "failed", "missing").fill_null(0)
     planned = pl.sum_horizontal("present", "failed", "missing").alias("planned")
     return shards.with_columns(counted).select("shard", planned, "present", "failed", "missing")
+
+
+def image_batches(images: pl.LazyFrame, shard: str, size: int) -> Iterator[pl.DataFrame]:
+    """The rows of `read_images`, or of what was made of it, at most `size` at a time, in order.
+
+    Raises:
+        StorageError: a chunk of the shard is damaged where its list of images is not.
+    """
+    try:
+        yield from images.collect_batches(chunk_size=size, maintain_order=True)
+    except UNREADABLE_TABLE as error:
+        raise StorageError(
+            f"shard {shard}: a file of its images is damaged: {error}. Materialize generated_images[{shard}] again: it "
+            "is found, and what was in it is made again"
+        ) from error
 
 
 def read_images(recipe: Recipe, storage: Storage, shard: str) -> pl.LazyFrame:

@@ -10,12 +10,12 @@ XMP says nothing of the pixels and does not change them. It is lost when a progr
 from __future__ import annotations
 
 import hashlib
-import io
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
+from synthvlm_dagster.image_decoding import open_image
 from synthvlm_dagster.recipe import Generation
 
 TRAINED_ALGORITHMIC_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -114,11 +114,9 @@ def read_provenance(content: bytes) -> Provenance | None:
         content: bytes of a JPEG, PNG or WebP file.
 
     Raises:
-        OSError: the bytes are no image that Pillow can open.
+        ImageError: the bytes are no image.
     """
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content)) as image:
+    with open_image(content) as image:
         packet = image.info.get("xmp")
     try:
         description = ElementTree.fromstring(packet or b"").find(".//rdf:Description", _NAMESPACES)

@@ -76,9 +76,10 @@ def generate_shard(
     """Make the images of a shard that are planned and not present, in chunks that each appear whole.
 
     Killed at any moment, it loses the chunk in work (`recipe.generation.images_per_chunk` images), what is on its way
-    behind it (two batches, and two chunks where the store is slower than the model), and nothing else; called for a
-    complete shard, it asks the generator for nothing. A damaged chunk file is renamed to `….parquet.corrupt`, and its
-    images are made again.
+    behind it (two batches, and two chunks where the store is slower than the model), and nothing else. Cancelled, by an
+    interrupt in the main thread, or failed, it loses no more than the batch in work and the one before it, which is
+    still being decoded. Called for a complete shard, it asks the generator for nothing. A damaged chunk file is renamed
+    to `….parquet.corrupt`, and its images are made again.
 
     A picture that the generator calls unusable, or that is black or flat, goes to no table but that of failed tries,
     and is drawn again from another seed, `recipe.generation.retries` times at most.
@@ -173,7 +174,8 @@ class _Work:
     def draw(self, tried: Sequence[Try]) -> dict[Try, str]:
         """Draw once; returns what is wrong with those that cannot be used.
 
-        A chunk is written when all its images are drawn, while the next are drawn. Chunks are cut of the tries before
+        A chunk is written when all its images are drawn, while the next are drawn; when the work is cancelled or fails,
+        what is there of it. Chunks are cut of the tries before
         anything is known of the pictures, so that the same tries always make the same files.
         """
         size = self._recipe.generation.images_per_chunk
@@ -186,20 +188,33 @@ class _Work:
             ThreadPoolExecutor(1, "write") as writer,
             closing(draw_images(self._generator, tried, self._batches, self._finish, self._on_warning)) as drawn,
         ):
-            for done, (one, result) in enumerate(drawn, start=1):
-                number = chunk_of[one]
-                results[number][one] = result
-                chunk = tried[number * size : (number + 1) * size]
-                if len(results[number]) == len(chunk):
-                    truncated = self._generator.truncated([one.text for one in chunk])
-                    writes.append(writer.submit(self._write, chunk, truncated, results[number]))
-                    results[number] = {}
-                while writes and (len(writes) > _CHUNKS_BEHIND or writes[0].done()):
-                    bad |= writes.popleft().result()
-                progress.report(done)
+            done = 0
+            try:
+                for done, (one, result) in enumerate(drawn, start=1):
+                    number = chunk_of[one]
+                    results[number][one] = result
+                    chunk = tried[number * size : (number + 1) * size]
+                    if len(results[number]) == len(chunk):
+                        writes.append(self._send(writer, chunk, results[number]))
+                        results[number] = {}
+                    while writes and (len(writes) > _CHUNKS_BEHIND or writes[0].done()):
+                        bad |= writes.popleft().result()
+                    progress.report(done)
+            # Cancelled, or failed: what has been drawn is kept, in chunks that are not full.
+            except BaseException:
+                for part in filter(None, results):
+                    self._send(writer, list(part), part)
+                _in_shard(self._shard, self._on_warning)(f"stopped; the {done} pictures that were drawn are kept")
+                raise
             for write in writes:
                 bad |= write.result()
         return bad
+
+    def _send(
+        self, writer: ThreadPoolExecutor, chunk: Sequence[Try], results: dict[Try, Future[Result]]
+    ) -> Future[dict[Try, str]]:
+        truncated = self._generator.truncated([one.text for one in chunk])
+        return writer.submit(self._write, chunk, truncated, results)
 
     def _finish(self, one: Try, drawn: Drawn) -> Result:
         from PIL import Image

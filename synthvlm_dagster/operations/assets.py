@@ -7,14 +7,16 @@ import dagster as dg
 import polars as pl
 
 from synthvlm_dagster.fingerprint import fingerprint
-from synthvlm_dagster.images.assets import generated_images, make_images
-from synthvlm_dagster.images.batches import Batches
+from synthvlm_dagster.images.assets import generated_images, image_work
 from synthvlm_dagster.images.checks import evaluate_images
 from synthvlm_dagster.images.chunks import set_damaged_aside
-from synthvlm_dagster.images.content_credentials import check_content_credentials
-from synthvlm_dagster.images.generators import DiffusersGenerator
-from synthvlm_dagster.images.licences import check_licence
-from synthvlm_dagster.images.plan import add_attempts, added_attempts_table
+from synthvlm_dagster.images.plan import (
+    NIGHTS_ATTEMPTS,
+    add_attempts,
+    added_attempts,
+    added_attempts_table,
+    recipe_of_plan,
+)
 from synthvlm_dagster.metadata import table_metadata
 from synthvlm_dagster.operations.further_attempts import (
     FURTHER_DESCRIPTIONS,
@@ -24,11 +26,16 @@ from synthvlm_dagster.operations.further_attempts import (
     waiting,
 )
 from synthvlm_dagster.recipe import Recipe, active_recipe
-from synthvlm_dagster.scores.assets import image_scores, score_images
+from synthvlm_dagster.scores.assets import image_scores, score_work
 from synthvlm_dagster.scores.checks import evaluate_scores
-from synthvlm_dagster.scores.clip import ClipScorer
-from synthvlm_dagster.scores.judges import recipe_judges
-from synthvlm_dagster.shards import Event, materialize_each_shard, shard_materialization, shards
+from synthvlm_dagster.shards import (
+    Event,
+    RunContext,
+    ShardWork,
+    materialize_each_shard,
+    shard_materialization,
+    shards,
+)
 from synthvlm_dagster.storage import Storage
 
 
@@ -54,12 +61,18 @@ def further_attempts(
     or may have one. The images and scores are rows of `generated_images` and `image_scores` like all others, and each
     round is recorded there. The models are loaded once per run, and not at all when no caption wants an image.
     """
-    check_licence(recipe.generation)
-    check_content_credentials(recipe.generation)
-    generator = DiffusersGenerator(recipe.generation)
-    batches = Batches(recipe.generation)
-    scorer = ClipScorer(recipe.scoring.clip, recipe.scoring.device)
-    judges = recipe_judges(recipe.scoring)
+    yield from materialize_each_shard(context, further_work(context, recipe, storage))
+
+
+def further_work(context: RunContext, recipe: Recipe, storage: Storage) -> ShardWork:
+    """How shards of `further_attempts` are made, round after round, with the same models for all of them.
+
+    Raises:
+        RecipeError: the model's licence has to be accepted first, or its images cannot be signed.
+    """
+    recipe = recipe_of_plan(recipe, storage)
+    images_of_run = image_work(recipe, storage, context.log)
+    scores_of_run = score_work(recipe, storage, context.log)
 
     def rounds(shard: str) -> Iterator[Event]:
         set_damaged_aside(storage, added_attempts_table(recipe, shard), context.log.warning)
@@ -71,14 +84,12 @@ def further_attempts(
                     return
                 context.log.info(f"shard {shard}: {wanted.height} captions are below the bar and get another image")
                 add_attempts(recipe, storage, shard, wanted)
-            images = make_images(recipe, storage, shard, generator, batches, context.log)
-            yield shard_materialization(context, generated_images, shard, *images)
+            yield shard_materialization(context, generated_images, shard, *images_of_run.make(shard))
             yield evaluate_images(recipe, storage, shard)
-            scores = score_images(recipe, storage, shard, scorer, judges, context.log)
-            yield shard_materialization(context, image_scores, shard, *scores)
+            yield shard_materialization(context, image_scores, shard, *scores_of_run.make(shard))
             yield evaluate_scores(recipe, storage, shard)
 
-    yield from materialize_each_shard(context, lambda shard: _describe(recipe, storage, shard), before_shard=rounds)
+    return ShardWork(lambda shard: _describe(recipe, storage, shard), before=rounds)
 
 
 def _describe(recipe: Recipe, storage: Storage, shard: str) -> tuple[str, dict[str, Any]]:
@@ -89,7 +100,9 @@ def _describe(recipe: Recipe, storage: Storage, shard: str) -> tuple[str, dict[s
         at_first=pl.col("weighted_score").filter(pl.col("attempt") < recipe.attempts.fewest).max(),
         at_last=pl.col("weighted_score").max(),
     )
-    further = tried.height - recipe.attempts.fewest * best.height
+    of_nights = added_attempts(recipe, storage, shard, NIGHTS_ATTEMPTS)
+    asked_for = tried.join(of_nights, on=["caption_id", "attempt"], how="anti")
+    further = asked_for.height - recipe.attempts.fewest * best.height
     return fingerprint(table, recipe.attempts, tried["image_id"].to_list()), {
         **table_metadata(storage, table, row_count=further, schema=FURTHER_SCHEMA, descriptions=FURTHER_DESCRIPTIONS),
         "captions": best.height,

@@ -22,7 +22,7 @@ FURTHER_DESCRIPTIONS = {
 FURTHER_SCHEMA = pl.Schema(
     {"caption_id": pl.String(), "attempt": pl.Int32(), "best_score": pl.Float64(), "image_id": pl.String()}
 )
-_TRIED = ["image_id", "caption_id", "attempt", "weighted_score", "failed"]
+_TRIED = ["image_id", "caption_id", "attempt", "shard", "weighted_score", "failed"]
 
 
 def next_attempts(tried: pl.DataFrame, attempts: Attempts) -> pl.DataFrame:
@@ -67,13 +67,22 @@ def attempts_still_possible(tried: pl.DataFrame, attempts: Attempts) -> int:
     return _affordable(possible, attempts, captions.height, tried.height)
 
 
-def tried_images(recipe: Recipe, storage: Storage, shard: str | None = None) -> pl.DataFrame:
+def tried_images(
+    recipe: Recipe, storage: Storage, shard: str | None = None, ssim_weight: float | None = None
+) -> pl.DataFrame:
     """The planned images of one shard, or of all, with what `next_attempts` looks at.
+
+    Args:
+        recipe: names generator and scorer.
+        storage: the store.
+        shard: partition key; None: all shards.
+        ssim_weight: λ of the weighted score; None: `attempts.ssim_weight`.
 
     Raises:
         StorageError: nothing has been planned yet.
     """
-    scores = read_scores(recipe, storage, shard).select("image_id", weighted_score(recipe.attempts.ssim_weight))
+    weight = recipe.attempts.ssim_weight if ssim_weight is None else ssim_weight
+    scores = read_scores(recipe, storage, shard).select("image_id", weighted_score(weight))
     failed = planned_images(recipe, storage, shard).failed["image_id"]
     return (
         read_plan(recipe, storage, shard)

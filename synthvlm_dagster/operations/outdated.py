@@ -8,7 +8,9 @@ import dagster as dg
 import polars as pl
 
 from synthvlm_dagster.captions.readers import source_version
+from synthvlm_dagster.images.plan import recipe_of_plan
 from synthvlm_dagster.images.present import shard_progress
+from synthvlm_dagster.one_run import changes, recipe_of_table
 from synthvlm_dagster.operations.further_attempts import next_attempts, tried_images, waiting
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.shard import is_measured
@@ -28,7 +30,8 @@ def why_outdated(
     """Why an unpartitioned asset should be materialized again, in a few words; None when it is up to date.
 
     Compares what Dagster recorded at its last materialization with what stands now: its code version (which holds the
-    recipe's section), the versions of its inputs, and its table in the store.
+    recipe's section), the versions of its inputs, and its table in the store. A table that was made with settings for
+    one run alone (see `launchpad`) is always outdated: the recipe is what holds.
     """
     record = _latest(spec.key, instance)
     if record is None or record.asset_materialization is None:
@@ -43,6 +46,8 @@ def why_outdated(
     if storage.exists(f"{table}/{WHOLE_TABLE}") and storage.version(table) != tags.get(DATA_VERSION_TAG):
         # A run that was killed between writing the table and recording it, or a hand that wrote it.
         return "its table is not the one that was recorded"
+    if set_for_one_run := changes(recipe, recipe_of_table(recipe, storage, table)):
+        return f"made with {', '.join(map(str, set_for_one_run))}, set for one run; now as the recipe says"
     if spec.key == RAW_CAPTIONS and _text(made, "source_version") != source_version(recipe.sources):
         return "caption files have changed"
     reasons = (_why_parent_outdates(parent, instance, tags, record.storage_id) for parent in parents)
@@ -96,6 +101,7 @@ def shards_to_score(instance: dg.DagsterInstance, recipe: Recipe, storage: Stora
 def shards_to_extend(instance: dg.DagsterInstance, recipe: Recipe, storage: Storage) -> list[str]:
     """Shards in which a caption gets another attempt, or waits for one, or that Dagster has no record of; in order."""
     recorded = instance.get_materialized_partitions(dg.AssetKey("further_attempts"))
+    recipe = recipe_of_plan(recipe, storage)
     return [
         shard
         for shard in recipe.shard_keys

@@ -6,6 +6,7 @@ import dagster as dg
 import polars as pl
 from rich.console import Console
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -33,7 +34,7 @@ LOCATIONS = {
 def print_plan(pipeline: Pipeline, console: Console) -> None:
     """Print what exists and what a run would make."""
     recipe, storage = pipeline.recipe, pipeline.storage
-    console.print(f"[bold]{recipe.name}[/]  {recipe.description}", end="\n\n")
+    console.print(f"[bold]{recipe.name}[/]  {escape(recipe.description)}", end="\n\n")
     for name, value in _plan_lines(recipe, storage, pipeline.instance):
         console.print(f"  {name:<12}", end="")
         console.print(value, markup=False)
@@ -120,7 +121,7 @@ def print_results(pipeline: Pipeline, console: Console) -> None:
         _print_curation(recipe, storage, console)
         return
     facts = gather_facts(recipe, storage)
-    console.print(f"\n[bold]{recipe.name}[/]  {recipe.description}\n")
+    console.print(f"\n[bold]{recipe.name}[/]  {escape(recipe.description)}\n")
     for step in (*facts.captions, *facts.images):
         console.print(f"  {step.name:<22}{step.count:>9,}   [dim]{step.note}[/]")
     console.print()

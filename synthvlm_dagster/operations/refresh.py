@@ -48,12 +48,15 @@ def refresh_dataset() -> None:
     make_missing()
 
 
-def make_everything_missing(context: dg.OpExecutionContext, pipeline: Pipeline) -> int:
+def make_everything_missing(
+    context: dg.OpExecutionContext, pipeline: Pipeline, selected: set[dg.AssetKey] | None = None
+) -> int:
     """Launch a run for each step that has work left, one after the other, in this process.
 
     Args:
         context: of an op in the pool `REFRESH_POOL`.
         pipeline: on the context's instance.
+        selected: assets to look at; None: all.
 
     Returns:
         How many runs were launched.
@@ -69,7 +72,7 @@ def make_everything_missing(context: dg.OpExecutionContext, pipeline: Pipeline) 
         context.log.info(f"{step.in_words}: {step.reason}")
 
     tags = {LAUNCHED_BY_TAG: context.run_id}
-    if not pipeline.run_missing(set(pipeline.asset_keys()), None, tags, announce):
+    if not pipeline.run_missing(selected or set(pipeline.asset_keys()), None, tags, announce).succeeded:
         raise dg.Failure(_failures(context.instance, context.run_id), allow_retries=False)
     return len(launched)
 

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from itertools import groupby
+from typing import Any
+from uuid import uuid4
 
 import dagster as dg
+import polars as pl
 
+from synthvlm_dagster.dataset.coverage import score_coverage
 from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.operations.outdated import shards_to_extend, shards_to_generate, shards_to_score, why_outdated
+from synthvlm_dagster.operations.runs.tags import worker_tag
+from synthvlm_dagster.operations.runs.watch import watched
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 ASSET_JOB = "__ASSET_JOB"
+SCATTERED_JOB = "repair_shards"
+"""Job that makes shards which are not neighbours in one run; see `repair.job`."""
+_SHARDS_NAMED = 6
+_NO_RETRY = {"dagster/max_retries": "0"}
+"""A run in the process of its caller cannot be started again by Dagster; the caller does."""
 SHARD_WORK = {
     "generated_images": shards_to_generate,
     "image_scores": shards_to_score,
@@ -32,21 +43,35 @@ class AssetSelectionError(SynthVLMError):
 
 @dataclass(frozen=True)
 class Step:
-    """One Dagster run to launch: some unpartitioned assets, or one asset over a contiguous range of shards."""
+    """One Dagster run to launch: some unpartitioned assets, or one asset over some shards."""
 
     assets: tuple[dg.AssetKey, ...]
     reason: str
     shards: tuple[str, ...] = ()
+    scattered: bool = False
+    """The shards are not neighbours."""
 
     @property
     def in_words(self) -> str:
-        """The assets and the range of shards."""
+        """The assets and the shards."""
         names = ", ".join(key.to_user_string() for key in self.assets)
         if not self.shards:
             return names
+        if self.scattered:
+            more = ", …" if len(self.shards) > _SHARDS_NAMED else ""
+            return f"{names}, {len(self.shards)} shards: {', '.join(self.shards[:_SHARDS_NAMED])}{more}"
         return f"{names}, shard{' ' if len(self.shards) == 1 else 's '}" + "–".join(
             dict.fromkeys((self.shards[0], self.shards[-1]))
         )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the runs ended."""
+
+    succeeded: bool
+    """Whether all that was selected is made, up to what `selection.allow_missing` leaves out."""
+    failed_shards: tuple[str, ...] = ()
 
 
 class Pipeline:
@@ -118,10 +143,12 @@ class Pipeline:
         only_shards: Sequence[str] | None,
         tags: Mapping[str, str],
         on_step: Callable[[Step], None],
-    ) -> bool:
+    ) -> Outcome:
         """Launch a run for each step that has work left, one after the other, in the order of the pipeline.
 
-        Assets that need every shard wait while `only_shards` leaves some out.
+        Assets that need every shard wait while `only_shards` leaves some out. A shard that fails goes no further; the
+        others do if no more images lack a score for it than `selection.allow_missing` allows. After any other failed
+        run, nothing is begun.
 
         Args:
             selected: the assets to look at; the others are left as they are.
@@ -129,25 +156,43 @@ class Pipeline:
             tags: given to each run.
             on_step: called before each run.
 
-        Returns:
-            Whether every run succeeded; what comes after an asset with a failed run is not begun.
+        Raises:
+            StorageError: the store cannot be reached, or a file of scores is damaged.
         """
         waiting_for: set[str] = set()
+        failed: set[str] = set()
         for level in self._levels(selected):
-            steps = list(self._steps(level, only_shards))
-            if waiting_for and not self.is_partitioned(level[0]):
-                if steps:
-                    on_step(replace(steps[0], reason=f"waits for the shards {', '.join(sorted(waiting_for))}"))
-                return True
-            succeeded = True
+            steps = list(self._steps(level, only_shards, failed))
+            if not self.is_partitioned(level[0]):
+                if waiting_for:
+                    if steps:
+                        on_step(replace(steps[0], reason=f"waits for the shards {', '.join(sorted(waiting_for))}"))
+                    break
+                for step in steps:
+                    on_step(step)
+                    if not self._launch(step, tags).success:
+                        return Outcome(False, tuple(sorted(failed)))
+                continue
+            unsound = False
             for step in steps:
                 on_step(step)
-                succeeded = self._launch(step, tags) and succeeded
-            if not succeeded:
-                return False
-            if self.is_partitioned(level[0]) and only_shards is not None:
+                result = self._launch(step, tags)
+                failed |= _failed_shards(step, result)
+                unsound = unsound or _blocked_by_check(result)
+            if unsound or (failed and not self._can_do_without(failed)):
+                return Outcome(False, tuple(sorted(failed)))
+            if only_shards is not None:
                 waiting_for.update(set(self.shards_with_work(level[0])) - set(only_shards))
-        return True
+        return Outcome(True, tuple(sorted(failed)))
+
+    def _can_do_without(self, failed: set[str]) -> bool:
+        """Whether the recipe allows that the images of failed shards which have no score are left out."""
+        allowed = self.recipe.selection.allow_missing
+        if not allowed:
+            return False
+        coverage = score_coverage(self.recipe, self.storage)
+        lacking = coverage.shards.filter(pl.col("shard").is_in(failed))["lacking"].sum()
+        return bool(lacking <= allowed * coverage.awaited)
 
     def _levels(self, selected: set[dg.AssetKey]) -> Iterator[list[dg.AssetKey]]:
         """Selected assets in runs: neighbours without partitions together, each partitioned one by itself."""
@@ -156,13 +201,21 @@ class Pipeline:
             group = list(keys)
             yield from ([key] for key in group) if partitioned else [group]
 
-    def _steps(self, level: list[dg.AssetKey], only_shards: Sequence[str] | None) -> Iterator[Step]:
+    def _steps(
+        self, level: list[dg.AssetKey], only_shards: Sequence[str] | None, failed: Collection[str]
+    ) -> Iterator[Step]:
         if not self.is_partitioned(level[0]):
             yield from self._unpartitioned_step(level)
             return
-        shards = [shard for shard in self.shards_with_work(level[0]) if only_shards is None or shard in only_shards]
-        for block in contiguous_blocks(shards, self.recipe.shard_keys):
-            yield Step((level[0],), f"{len(block)} of {self.recipe.shards} shards have work left", tuple(block))
+        shards = [
+            shard
+            for shard in self.shards_with_work(level[0])
+            if shard not in failed and (only_shards is None or shard in only_shards)
+        ]
+        if shards:
+            reason = f"{len(shards)} of {self.recipe.shards} shards have work left"
+            scattered = not _are_neighbours(shards, self.recipe.shard_keys)
+            yield Step((level[0],), reason, tuple(shards), scattered)
 
     def _unpartitioned_step(self, level: list[dg.AssetKey]) -> Iterator[Step]:
         reasons: dict[dg.AssetKey, str] = {}
@@ -178,30 +231,47 @@ class Pipeline:
     def _parents(self, key: dg.AssetKey) -> list[dg.AssetKey]:
         return [dep.asset_key for dep in self._specs[key].deps]
 
-    def _launch(self, step: Step, tags: Mapping[str, str]) -> bool:
-        shards = {RANGE_START_TAG: step.shards[0], RANGE_END_TAG: step.shards[-1]} if step.shards else {}
-        job = self._repository.get_job(ASSET_JOB)
-        return job.execute_in_process(
-            run_config={"loggers": {"console": {}}},
-            instance=self.instance,
-            asset_selection=list(step.assets),
-            tags={"synthvlm/recipe": self.recipe.name, **tags, **shards},
-            raise_on_error=False,
-        ).success
-
-
-def contiguous_blocks(chosen: Sequence[str], every: Sequence[str]) -> list[list[str]]:
-    """Split chosen partition keys into runs of neighbours, as one Dagster run can only take a range.
-
-    Args:
-        chosen: keys, in the order of `every`.
-        every: all keys in order.
-    """
-    position = {key: index for index, key in enumerate(every)}
-    blocks: list[list[str]] = []
-    for key in chosen:
-        if blocks and position[key] == position[blocks[-1][-1]] + 1:
-            blocks[-1].append(key)
+    def _launch(self, step: Step, tags: Mapping[str, str]) -> dg.ExecuteInProcessResult:
+        tags = {"synthvlm/recipe": self.recipe.name, **_NO_RETRY, **tags}
+        config: dict[str, Any] = {"loggers": {"console": {}}}
+        if step.scattered:
+            names = [key.to_user_string() for key in step.assets]
+            config["ops"] = {"repair": {"config": {"shards": list(step.shards), "assets": names}}}
+            job, selection = self._repository.get_job(SCATTERED_JOB), None
         else:
-            blocks.append([key])
-    return blocks
+            job, selection = self._repository.get_job(ASSET_JOB), list(step.assets)
+            if step.shards:
+                tags |= {RANGE_START_TAG: step.shards[0], RANGE_END_TAG: step.shards[-1]}
+        run_id = str(uuid4())
+        with watched(self.instance, run_id):
+            return job.execute_in_process(
+                run_id=run_id,
+                run_config=config,
+                instance=self.instance,
+                asset_selection=selection,
+                tags=tags | worker_tag(run_id),
+                raise_on_error=False,
+            )
+
+
+def _failed_shards(step: Step, result: dg.ExecuteInProcessResult) -> set[str]:
+    """Shards of a failed run that it has not recorded."""
+    if result.success:
+        return set()
+    [asset] = step.assets
+    events = result.get_asset_materialization_events()
+    return set(step.shards) - {str(event.partition) for event in events if event.asset_key == asset}
+
+
+def _blocked_by_check(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether a failed run made something that its checks forbid to go on with."""
+    return not result.success and any(
+        check.blocking and not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
+        for check in result.get_asset_check_evaluations()
+    )
+
+
+def _are_neighbours(chosen: Sequence[str], every: Sequence[str]) -> bool:
+    """Whether the chosen keys, in the order of all, are a range of them, as a Dagster run of assets can take."""
+    first = every.index(chosen[0])
+    return list(chosen) == list(every[first : first + len(chosen)])

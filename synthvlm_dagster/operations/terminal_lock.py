@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +10,8 @@ import dagster as dg
 from filelock import FileLock, Timeout
 
 from synthvlm_dagster.errors import SynthVLMError
+from synthvlm_dagster.operations.runs.dead_runs import end_dead_runs
 
-TERMINAL_TAG = "synthvlm/terminal"
 LOCK_FILE = "synthvlm-run.lock"
 
 
@@ -21,32 +20,23 @@ class AnotherRunError(SynthVLMError):
 
 
 @contextmanager
-def terminal_lock(home: Path, instance: dg.DagsterInstance) -> Iterator[dict[str, str]]:
+def terminal_lock(home: Path, instance: dg.DagsterInstance) -> Iterator[None]:
     """Hold the home's lock, and record as failed what an earlier holder left behind when it was killed.
 
-    The operating system frees the lock of a killed process; whoever gets it knows that no run of an earlier holder
-    can still be alive, though Dagster shows it as started: it never heard of its end.
+    The operating system frees the lock of a killed process. Its runs Dagster shows as started: it never heard of
+    their end.
 
     Args:
         home: the Dagster home.
         instance: the instance of that home.
 
-    Yields:
-        The tags that a run launched under the lock must carry.
-
     Raises:
         AnotherRunError: the lock is held.
     """
-    tags = {TERMINAL_TAG: f"{platform.node()}:{home}"}
     try:
         with FileLock(home / LOCK_FILE, timeout=0):
-            unfinished = dg.RunsFilter(
-                statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING],
-                tags=tags,
-            )
-            for run in instance.get_runs(unfinished):
-                instance.report_run_failed(run, "The process of this run was killed. What it had finished is kept.")
-            yield tags
+            end_dead_runs(instance)
+            yield
     except Timeout as error:
         raise AnotherRunError(
             f"another synthvlm run is at work on {home}. Wait for its end, or stop it; nothing was changed"

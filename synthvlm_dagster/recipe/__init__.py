@@ -35,6 +35,9 @@ from synthvlm_dagster.recipe.loading import (
 )
 from synthvlm_dagster.recipe.model import Recipe
 from synthvlm_dagster.recipe.operations import Operations
+from synthvlm_dagster.recipe.operations.clock import Clock
+from synthvlm_dagster.recipe.operations.freshness import Freshness
+from synthvlm_dagster.recipe.operations.regeneration import Regeneration
 from synthvlm_dagster.recipe.report import ComparisonDataset, ReportPage
 from synthvlm_dagster.recipe.scoring import (
     AestheticJudge,
@@ -60,12 +63,14 @@ __all__ = [
     "CaptionSource",
     "CausalLm",
     "ClipScoring",
+    "Clock",
     "ComparisonDataset",
     "ContentCredentials",
     "Curation",
     "CurationRules",
     "Disagreement",
     "Duplicates",
+    "Freshness",
     "Generation",
     "ImageClassifier",
     "ImageTextMatching",
@@ -83,6 +88,7 @@ __all__ = [
     "Quotas",
     "Recipe",
     "Refiner",
+    "Regeneration",
     "ReportPage",
     "SafetyJudge",
     "Scheduler",

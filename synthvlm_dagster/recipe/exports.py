@@ -10,7 +10,9 @@ from synthvlm_dagster.recipe.section import Section
 class LlavaExport(Section):
     """LLaVA's training layout: one JSON of conversations beside a tree of images."""
 
-    image_size: int | None = Field(None, gt=0, description="Resize to this square, in pixels; null: as generated.")
+    image_size: int | None = Field(
+        None, gt=0, le=8192, description="Resize to this square, in pixels; null: as generated."
+    )
 
 
 class WebDatasetExport(Section):
@@ -36,7 +38,7 @@ class Exports(Section):
     )
     creator: str | None = Field(None, description="Organization that publishes the dataset, for its metadata.")
     url: str | None = Field(
-        None, pattern=r"^https?://\S+$", description="Where the dataset is published, for its metadata."
+        None, pattern=r"^https?://[^\s<>\"'\\]+$", description="Where the dataset is published, for its metadata."
     )
     llava: LlavaExport | None = Field(default_factory=LlavaExport)
     webdataset: WebDatasetExport | None = Field(default_factory=WebDatasetExport)

@@ -102,8 +102,8 @@ class Generation(Section):
         "truncate",
         description="Captions beyond the text encoder's context (77 tokens of CLIP): cut off, or encoded in chunks.",
     )
-    width: int = Field(1024, ge=8, multiple_of=8, description="Image width in pixels.")
-    height: int = Field(1024, ge=8, multiple_of=8, description="Image height in pixels.")
+    width: int = Field(1024, ge=8, le=8192, multiple_of=8, description="Image width in pixels.")
+    height: int = Field(1024, ge=8, le=8192, multiple_of=8, description="Image height in pixels.")
     dtype: Literal["float32", "float16", "bfloat16"] = Field("float16", description="Precision of weights and maths.")
     device: str = Field("auto", description="torch device; `auto` takes a free cuda GPU when there is one, else cpu.")
     compile: bool = Field(

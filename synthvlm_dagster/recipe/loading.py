@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -10,9 +11,11 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 
+from synthvlm_dagster.credentials import credentials_in
 from synthvlm_dagster.errors import RecipeError
 from synthvlm_dagster.locations import resolve_location
-from synthvlm_dagster.recipe.mistakes import explain_mistakes
+from synthvlm_dagster.recipe.document import MAX_BYTES, describe_yaml_error, read_document
+from synthvlm_dagster.recipe.mistakes import explain_mistakes, place_of
 from synthvlm_dagster.recipe.model import STORAGE_VARIABLE, Recipe
 from synthvlm_dagster.recipe.section import LocationMark, Section
 
@@ -34,26 +37,28 @@ def load_recipe(path: str | Path) -> Recipe:
     """
     file = _recipe_file(path)
     try:
-        text = file.read_text(encoding="utf-8")
+        with file.open("rb") as stream:
+            text = stream.read(MAX_BYTES + 1).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{file}: cannot be read: {error}") from error
+        raise RecipeError(f"{file}: cannot be read: {error}. A recipe is a text file in UTF-8") from error
     return parse_recipe(text, file)
 
 
 def parse_recipe(text: str, file: Path) -> Recipe:
     """Validate the YAML text of a recipe that stands (or would stand) at `file`; see `load_recipe`."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
+        content, node = read_document(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"{file}: is not valid YAML: {error}") from error
+        line, problem = describe_yaml_error(error, text)
+        place = f"{file}, line {line}" if line else str(file)
+        raise RecipeError(f"{place}: is not valid YAML, or not what a recipe can hold: {problem}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{file}: must be a YAML mapping with keys such as name, sources, generation")
     try:
         recipe = Recipe.model_validate(_over_preset(content))
     except ValidationError as error:
         raise RecipeError(explain_mistakes(error, Recipe, file, node)) from error
-    return _with_absolute_locations(recipe, file.resolve().parent)
+    return _with_absolute_locations(recipe, file, node)
 
 
 def _over_preset(content: dict[Any, Any]) -> dict[Any, Any]:
@@ -61,11 +66,11 @@ def _over_preset(content: dict[Any, Any]) -> dict[Any, Any]:
     generation = content.get("generation")
     if not isinstance(generation, dict):
         return content
+    presets = {file.stem: file for file in (RECIPES_FOLDER / "presets").glob("*.yaml")}
     preset = generation.get("preset")
-    file = RECIPES_FOLDER / "presets" / f"{preset}.yaml"
-    if not isinstance(preset, str) or not file.is_file():
+    if not isinstance(preset, str) or preset not in presets:
         return content
-    fragment = yaml.safe_load(file.read_text(encoding="utf-8"))
+    fragment = yaml.safe_load(presets[preset].read_text(encoding="utf-8"))
     if generation.get("model", fragment["model"]) != fragment["model"]:
         fragment = {name: value for name, value in fragment.items() if name not in _FACTS_OF_A_MODEL}
     return {**content, "generation": {**fragment, **generation}}
@@ -90,20 +95,33 @@ def packaged_recipes() -> list[str]:
 def _recipe_file(path: str | Path) -> Path:
     if str(path) in packaged_recipes():
         return RECIPES_FOLDER / f"{path}.yaml"
-    file = Path(path).expanduser()
-    if not file.is_file():
+    try:
+        file = Path(path).expanduser()
+        is_there = file.is_file()
+    except (OSError, RuntimeError, ValueError):
+        # Too long a name, the home of a user that there is not, a NUL.
+        file, is_there = Path(path), False
+    if not is_there:
         raise RecipeError(
             f"{file}: no such recipe. Name a YAML file, or one of the packaged recipes: {', '.join(packaged_recipes())}"
         )
     return file
 
 
-def _with_absolute_locations(recipe: Recipe, folder: Path) -> Recipe:
-    storage = resolve_location(recipe.storage, folder, always=True) if recipe.storage else _default_storage(recipe.name)
-    return _resolved(recipe, folder).model_copy(update={"storage": storage})
+def _with_absolute_locations(recipe: Recipe, file: Path, node: yaml.Node | None) -> Recipe:
+    folder = file.resolve().parent
+
+    def absolute(location: str, field: tuple[int | str, ...], always: bool) -> str:
+        try:
+            return resolve_location(location, folder, always=always)
+        except RecipeError as error:
+            raise RecipeError(f"{place_of(file, node, field)}: {'.'.join(map(str, field))}: {error}") from error
+
+    storage = absolute(recipe.storage, ("storage",), True) if recipe.storage else _default_storage(recipe.name)
+    return _resolved(recipe, absolute, ()).model_copy(update={"storage": storage})
 
 
-def _resolved(section: Any, folder: Path) -> Any:
+def _resolved(section: Any, absolute: Callable[..., str], place: tuple[int | str, ...]) -> Any:
     """The section with every field that is marked as a location, at any depth, made absolute."""
     changed: dict[str, Any] = {}
     for name, field in type(section).model_fields.items():
@@ -112,16 +130,20 @@ def _resolved(section: Any, folder: Path) -> Any:
         inner = [mark for part in get_args(field.annotation) for mark in getattr(part, "__metadata__", ())]
         marks = [mark for mark in [*field.metadata, *inner] if isinstance(mark, LocationMark)]
         if isinstance(value, Section):
-            changed[name] = _resolved(value, folder)
+            changed[name] = _resolved(value, absolute, (*place, name))
         elif isinstance(value, tuple) and any(isinstance(entry, Section) for entry in value):
-            changed[name] = tuple(_resolved(entry, folder) for entry in value)
+            changed[name] = tuple(
+                _resolved(entry, absolute, (*place, name, number)) for number, entry in enumerate(value)
+            )
         elif value and marks:
-            changed[name] = resolve_location(value, folder, always=marks[0].always)
+            changed[name] = absolute(value, (*place, name), marks[0].always)
     return section.model_copy(update=changed)
 
 
 def _default_storage(name: str) -> str:
     if root := os.environ.get(STORAGE_VARIABLE):
+        if refusal := credentials_in(root):
+            raise RecipeError(f"${STORAGE_VARIABLE}: {refusal}")
         return resolve_location(root.rstrip("/"), Path.cwd(), always=True) + f"/{name}"
     home = os.environ.get("DAGSTER_HOME")
     beside = Path(home).expanduser().resolve().parent if home else Path.cwd()

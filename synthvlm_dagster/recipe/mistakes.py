@@ -10,9 +10,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+_MOST_TOLD = 20
+
 
 def explain_mistakes(error: ValidationError, model: type[BaseModel], file: Path, node: yaml.Node | None) -> str:
-    """One line for each mistake.
+    """One line for each mistake, of the first twenty.
 
     Args:
         error: what pydantic found.
@@ -22,7 +24,7 @@ def explain_mistakes(error: ValidationError, model: type[BaseModel], file: Path,
     """
     lines = []
     problems = error.errors()
-    for problem in problems:
+    for problem in problems[:_MOST_TOLD]:
         location = problem["loc"]
         has_wrong_items = any(location == other["loc"][: len(location)] != other["loc"] for other in problems)
         # Pydantic leaves the wrong items of a list out when it counts them.
@@ -41,10 +43,15 @@ def explain_mistakes(error: ValidationError, model: type[BaseModel], file: Path,
             message = f"must be a mapping with keys such as {', '.join(_known_keys(model, location))}"
         elif problem["type"] == "tuple_type":
             message = "must be a list"
-        line = _line_of(node, location)
-        place = f"{file}, line {line}" if line else str(file)
-        lines.append(f"{place}: {field}: {message}")
-    return "\n".join(lines)
+        lines.append(f"{place_of(file, node, location)}: {field}: {message}")
+    more = len(problems) - _MOST_TOLD
+    return "\n".join(lines + ([f"{file}: and {more:,} more mistakes"] if more > 0 else []))
+
+
+def place_of(file: Path, node: yaml.Node | None, location: tuple[int | str, ...]) -> str:
+    """The file and, where it is known, the line of a field of the recipe."""
+    line = _line_of(node, location)
+    return f"{file}, line {line}" if line else str(file)
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,7 +13,7 @@ from synthvlm_dagster.recipe.generation import Generation
 from synthvlm_dagster.recipe.operations import Operations
 from synthvlm_dagster.recipe.report import ComparisonDataset, ReportPage
 from synthvlm_dagster.recipe.scoring import Scoring
-from synthvlm_dagster.recipe.section import Section
+from synthvlm_dagster.recipe.section import NAME, Section
 from synthvlm_dagster.recipe.selection import Selection
 from synthvlm_dagster.recipe.sources import CaptionSource
 
@@ -23,7 +23,7 @@ STORAGE_VARIABLE = "SYNTHVLM_STORAGE"
 class Recipe(Section):
     """Everything that decides what the pipeline builds."""
 
-    name: str = Field(description="Short name of the recipe.", pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: str = Field(description="Short name of the recipe.", max_length=100, pattern=NAME)
     description: str = Field("", description="One sentence for people; shown in the report.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed that every image's own seed is derived from.")
     storage: str = Field(
@@ -68,6 +68,11 @@ class Recipe(Section):
                 f"measures: {on}"
             )
         return self
+
+    @property
+    def what_is_built(self) -> dict[str, Any]:
+        """The recipe as plain JSON values, without what is only about when and how it runs."""
+        return self.model_dump(mode="json", exclude={"operations"})
 
     @property
     def shard_keys(self) -> list[str]:

@@ -29,6 +29,7 @@ class SsimScoring(Section):
     reduced_size: int | None = Field(
         None,
         ge=7,
+        le=8192,
         description="Side in pixels of the small square; null: 336/1024 of the images' shorter side, which for the "
         "paper's 1024 pixels is 336, LLaVA's vision tower.",
     )
@@ -125,5 +126,5 @@ class Scoring(Section):
     clip: ClipScoring = Field(default_factory=ClipScoring)
     ssim: SsimScoring = Field(default_factory=SsimScoring)
     judges: Judges = Field(default_factory=Judges)
-    batch_size: int = Field(64, ge=1, description="Images measured together.")
+    batch_size: int = Field(64, ge=1, le=65_536, description="Images measured together.")
     device: str = Field("auto", description="torch device; `auto` takes cuda when there is one, else cpu.")

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from synthvlm_dagster.recipe.section import Location, Section
+from synthvlm_dagster.recipe.section import NAME, Location, Section
 
 CaptionFormat = Literal[
     "auto",
@@ -61,7 +61,7 @@ class SourceColumns(Section):
 class CaptionSource(Section):
     """One set of caption files in one format."""
 
-    name: str = Field(description="Short name; part of every caption's identity.", pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: str = Field(description="Short name; part of every caption's identity.", max_length=100, pattern=NAME)
     path: Location = Field(
         description="File, glob or any fsspec URL, for huggingface also a dataset's folder; `package://module/path` "
         "for files inside an installed package. Relative paths start at the recipe's folder. `.gz`, `.zst`, `.bz2` and "
@@ -83,7 +83,9 @@ class CaptionSource(Section):
         "list; null: those of the format, or `caption`.",
     )
     image_root: Location | None = Field(
-        None, description="Folder or URL that the images' relative paths start from; null: the caption file's folder."
+        None,
+        description="Folder or URL that the images' relative paths start from, and do not leave: a path that would "
+        "is no image. null: the caption file's folder.",
     )
     limit: int | None = Field(None, gt=0, description="Read only the first so many rows of this source.")
     max_bad_share: float | None = Field(

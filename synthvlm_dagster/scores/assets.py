@@ -8,7 +8,7 @@ import polars as pl
 
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.assets import generated_images
-from synthvlm_dagster.metadata import table_metadata
+from synthvlm_dagster.metadata import markdown, table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.scores.checks import evaluate_scores
 from synthvlm_dagster.scores.clip import ClipScorer
@@ -16,7 +16,7 @@ from synthvlm_dagster.scores.histogram import text_histogram
 from synthvlm_dagster.scores.judges import Judge, recipe_judges
 from synthvlm_dagster.scores.naming import judge_table, scorer_name, scores_table, scoring_version
 from synthvlm_dagster.scores.shard import SCORES_COLUMNS, read_scores, score_shard, scores_schema
-from synthvlm_dagster.shards import materialize_each_shard, shards
+from synthvlm_dagster.shards import ShardWork, materialize_each_shard, shards
 from synthvlm_dagster.storage import Storage
 
 
@@ -42,11 +42,15 @@ def image_scores(
     One row is one image of the shard; held-out judges of the recipe have a column each. The models are loaded once per
     run, and not at all when nothing is missing.
     """
+    yield from materialize_each_shard(context, score_work(recipe, storage, context.log))
+
+
+def score_work(recipe: Recipe, storage: Storage, log: dg.DagsterLogManager) -> ShardWork:
+    """How shards of `image_scores` are measured and checked, with the same models for all of them."""
     scorer = ClipScorer(recipe.scoring.clip, recipe.scoring.device)
     judges = recipe_judges(recipe.scoring)
-    yield from materialize_each_shard(
-        context,
-        lambda shard: score_images(recipe, storage, shard, scorer, judges, context.log),
+    return ShardWork(
+        lambda shard: score_images(recipe, storage, shard, scorer, judges, log),
         lambda shard: evaluate_scores(recipe, storage, shard),
     )
 
@@ -69,7 +73,8 @@ def score_images(
             storage, tables[0], row_count=scores.height, schema=scores_schema(recipe), descriptions=SCORES_COLUMNS
         ),
         "images_scored_now": scoring.measured,
-        "images_per_second": round(scoring.images_per_second, 3),
+        # A shard that was complete has no speed: a chart would show it as standing still.
+        **({"images_per_second": round(scoring.images_per_second, 3)} if scoring.measured else {}),
         "seconds": round(scoring.seconds, 1),
         "scorer": scorer_name(recipe),
         **{name: value for column in columns for name, value in _described(scores, column).items()},
@@ -78,7 +83,7 @@ def score_images(
 
 def _described(scores: pl.DataFrame, column: str) -> dict[str, Any]:
     values = scores[column].drop_nulls()
-    histogram = {f"{column}_histogram": dg.MetadataValue.md(text_histogram({"images": values}))}
+    histogram = {f"{column}_histogram": markdown(text_histogram({"images": values}))}
     if values.is_empty():
         return histogram
     figures = {"mean": values.mean(), "min": values.min(), "max": values.max()}

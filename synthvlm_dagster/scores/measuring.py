@@ -11,6 +11,7 @@ import polars as pl
 from synthvlm_dagster.errors import ImageError, ModelError
 from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.images.chunks import present_ids
+from synthvlm_dagster.images.present import image_batches
 from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
@@ -85,7 +86,7 @@ class Measuring:
             "image_id", "caption_id", "attempt", "text", pl.col("image").struct.field("bytes")
         )
         size = self._recipe.scoring.batch_size
-        frames = rows.collect_batches(chunk_size=size, maintain_order=True)
+        frames = image_batches(rows, self._shard, size)
         done = 0
         for pictures in look_ahead((part for frame in frames for part in frame.iter_slices(size)), self._look):
             done += len(pictures)

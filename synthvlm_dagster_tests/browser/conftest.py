@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -74,10 +75,10 @@ def ui(tmp_path_factory) -> Iterator[DagsterUI]:
     finally:
         os.killpg(served.pid, signal.SIGTERM)
         try:
-            served.wait(20)
+            served.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(served.pid, signal.SIGKILL)
         finally:
-            if served.poll() is None:
-                os.killpg(served.pid, signal.SIGKILL)
             log.close()
 
 

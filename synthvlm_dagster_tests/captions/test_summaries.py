@@ -30,13 +30,14 @@ def test_a_caption_in_a_table_cell_is_shown_as_it_is(caption):
     assert [token.type for token in tokens if token.type not in ("text", "text_special")] == []
     shown = "".join(token.content for token in tokens)
     readable = "".join(caption.replace("\0", "\ufffd").split())
-    assert "".join(shown.split()) == f"ruleexampler{readable}"
+    # A sign that shows nothing stands in addresses, as Dagster's page would make links of them.
+    assert "".join(shown.split()).replace("\u2060", "") == f"ruleexampler{readable}".replace("\u2060", "")
 
 
 @pytest.mark.parametrize("caption", ["www.example.org", "https://example.org", "me@example.org", "# title", "1. one"])
 def test_no_link_heading_or_list_begins_in_a_caption(caption):
     escaped = as_markdown_text(caption)
-    assert MarkdownIt("gfm-like", {"linkify": False}).renderInline(escaped) == caption
+    assert MarkdownIt("gfm-like", {"linkify": False}).renderInline(escaped).replace("\u2060", "") == caption
     assert "://" not in escaped
     assert "@" not in escaped
     assert "www." not in escaped

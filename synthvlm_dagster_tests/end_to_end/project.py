@@ -86,10 +86,11 @@ class Project:
             "PYTHONUNBUFFERED": "1",
         }
 
-    def start(self, *arguments: str, **options) -> subprocess.Popen:
+    def start(self, *arguments: str, environment: dict[str, str] | None = None, **options) -> subprocess.Popen:
         """Start a Python module's command line, e.g. `start("synthvlm_dagster.cli", "run")`, in the folder."""
+        environment = self.environment | (environment or {})
         return subprocess.Popen(
-            [sys.executable, "-m", *arguments], cwd=self.folder, env=self.environment, text=True, **options
+            [sys.executable, "-m", *arguments], cwd=self.folder, env=environment, text=True, **options
         )
 
     def synthvlm(self, *arguments: str) -> subprocess.CompletedProcess:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._serdes import serialize_value
 from filelock import FileLock
 
 from synthvlm_dagster.images.naming import generator_name
@@ -77,6 +78,52 @@ def test_the_first_run_makes_every_table(project):
         "dataset/huggingface",
     ):
         assert line in outcome.stdout
+
+
+def test_every_asset_tells_what_it_holds_in_small_events(project):
+    pages = {"dataset_card", "quality_report"}
+    with instance_of(project) as instance:
+        for name in EVERY_ASSET:
+            records = instance.fetch_materializations(dg.AssetKey(name), limit=10).records
+            assert records, name
+            for record in records:
+                metadata = record.asset_materialization.metadata
+                assert len(serialize_value(record.event_log_entry)) < 64 * 1024, name
+                assert Path(metadata["dagster/uri"].value).exists(), name
+                if name in pages:
+                    continue
+                assert isinstance(metadata["dagster/row_count"].value, int), name
+                columns = metadata["dagster/column_schema"].schema.columns
+                assert columns, name
+                for column in columns:
+                    assert column.type, (name, column)
+                    assert column.description, (name, column)
+                    assert column.description != column.name, (name, column)
+
+
+NUMBERS_OF_SHARDS = {
+    "generated_images": {
+        "dagster/row_count", "images_made_now", "images_per_second", "seconds", "model_load_seconds", "failed_images",
+        "pictures_drawn_again", "chunks_set_aside", "batch_size",
+    },
+    "image_scores": {
+        "dagster/row_count", "images_scored_now", "images_per_second", "seconds", "clip_score_mean", "clip_score_min",
+        "clip_score_max", "ssim_mean", "ssim_min", "ssim_max",
+    },
+}  # fmt: skip
+
+
+def test_what_a_chart_over_the_shards_shows_are_numbers(project):
+    with instance_of(project) as instance:
+        for name, numbers in NUMBERS_OF_SHARDS.items():
+            for shard in project.recipe.shard_keys:
+                only = dg.AssetRecordsFilter(dg.AssetKey(name), asset_partitions=[shard])
+                [record] = instance.fetch_materializations(only, limit=1).records
+                metadata = record.asset_materialization.metadata
+                assert numbers <= metadata.keys(), (name, shard)
+                for number in numbers:
+                    value = metadata[number]
+                    assert isinstance(value, dg.IntMetadataValue | dg.FloatMetadataValue), (name, shard, number)
 
 
 def test_every_export_is_opened_by_its_consumer_library(project, tmp_path, monkeypatch):

@@ -122,6 +122,17 @@ def test_a_run_of_many_shards_loads_one_model_and_records_and_checks_each(
     assert project.instance.get_materialized_partitions(dg.AssetKey("generated_images")) == set(SHARDS[:2])
 
 
+def test_a_range_of_one_shard_is_checked_as_that_shard(project: Project) -> None:
+    """As a backfill launches the last shard, or the only failed one; no evaluation is left planned."""
+    project.curate(len(SHARDS))
+    project.run(planned_attempts)
+    tags = dict.fromkeys(RANGE, SHARDS[1])
+    result = project.run(generated_images, tags=tags)
+    assert result.success
+    assert [event.partition for event in result.asset_materializations_for_node("generated_images")] == [SHARDS[1]]
+    assert project.check_results() == {SHARDS[1]: True}
+
+
 def test_a_shard_that_fails_leaves_the_others_recorded(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.curate(2 * len(SHARDS))
     project.run(planned_attempts)

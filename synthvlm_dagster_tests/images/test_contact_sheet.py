@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster.images.contact_sheet import MAX_BYTES, contact_sheet
 
 
@@ -57,5 +58,5 @@ def test_no_images_are_said_in_words() -> None:
 
 
 def test_what_is_no_image_is_refused() -> None:
-    with pytest.raises(UnidentifiedImageError):
+    with pytest.raises(ImageError, match="in no image format"):
         contact_sheet([(b"nothing", "a caption")])

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster.images.present import read_images
 from synthvlm_dagster.images.provenance import (
     Provenance,
@@ -94,7 +95,7 @@ def test_what_others_write_is_not_taken_for_a_mark():
         file = io.BytesIO()
         _picture().save(file, "webp", xmp=packet)
         assert read_provenance(file.getvalue()) is None
-    with pytest.raises(OSError, match="cannot identify"):
+    with pytest.raises(ImageError, match="in no image format"):
         read_provenance(b"no image")
 
 

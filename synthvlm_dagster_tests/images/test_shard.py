@@ -422,3 +422,36 @@ def test_no_room_for_one_image_is_an_error_and_loses_nothing(tiny_recipe: Callab
     with pytest.raises(RecipeError, match=r"generation\.batch_size"):
         generate_shard(recipe, storage, SHARD, generator)
     assert read_images(recipe, storage, SHARD).collect().height == 8
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("batch", [1, 3, 6])
+def test_what_was_drawn_before_a_cancel_or_an_error_is_kept(
+    tiny_recipe: Callable[..., Recipe], error: type[BaseException], batch: int
+) -> None:
+    recipe = tiny_recipe({"batch_size": 2, "images_per_chunk": 100, "image_format": "png"})
+    storage = Storage(recipe.storage)
+    write_plan(storage, captions=24)
+    spoiled = {seed_of(recipe, 0): plain(0)}
+
+    def stop() -> None:
+        if len(generator.batches) == batch:
+            raise error
+
+    generator = NoiseGenerator(on_denoise=stop, spoiled=spoiled)
+    with pytest.raises(error):
+        generate_shard(recipe, storage, SHARD, generator)
+    assert len(generator.batches) == batch, "it stops with the batch in work"
+    first = planned_images(recipe, storage, SHARD)
+    begun = 2 * (batch - 1)
+    assert max(begun - 2, 0) <= first.present.height + (first.missing["retry"] > 0).sum() <= begun
+
+    rest = NoiseGenerator()
+    summary = generate_shard(recipe, storage, SHARD, rest)
+    assert summary.made == 12 - first.present.height
+    assert len(rest.seeds) == summary.made, "what was kept is not drawn again"
+    images = read_images(recipe, storage, SHARD).collect()
+    assert images.height == images["image_id"].n_unique() == 12
+    for row in images.iter_rows(named=True):
+        with Image.open(io.BytesIO(row["image"]["bytes"])) as stored:
+            assert (np.asarray(stored) == noise(row["seed"])).all()

@@ -38,14 +38,14 @@ def main(recipe_json: str, log: str, kind: str, where: str, *shards: str) -> Non
     recipe = Recipe.model_validate(json.loads(recipe_json))
     generator = make_generator(kind, recipe, Path(log), where)
     if where == "write":
-        sync = synthvlm_dagster.storage._sync
+        sync = synthvlm_dagster.storage.sync
 
         def sync_and_pause(path: Path) -> None:
             sync(path)
             if path.is_file():
                 pause()
 
-        synthvlm_dagster.storage._sync = sync_and_pause
+        synthvlm_dagster.storage.sync = sync_and_pause
     for shard in shards:
         generate_shard(recipe, Storage(recipe.storage), shard, generator)
 

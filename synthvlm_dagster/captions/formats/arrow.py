@@ -10,11 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synthvlm_dagster.captions.formats.web_tables import Selection
-from synthvlm_dagster.captions.rows import ROW_SCHEMA
+from synthvlm_dagster.captions.rows import CONTROL_CHARACTERS, ROW_SCHEMA
 
 # The empty text and every text that str.isspace() holds for: it counts four separators that \s does not.
 _BLANK = r"^[\s\x1c-\x1f]*$"
 _FRAME_ROWS = 50_000
+_BYTES_OF = {
+    pa.string(): pa.binary(),
+    pa.large_string(): pa.large_binary(),
+    pa.string_view(): pa.binary_view(),
+}
 _NUMBER_COLUMNS = ("clip_similarity", "watermark_score", "nsfw_score")
 
 
@@ -45,8 +50,15 @@ def without_image_bytes(batch: pa.RecordBatch) -> pa.RecordBatch:
     """A copy with the path alone for each image.
 
     Columns as they come out of an arrow file share one piece of memory, so that any of them keeps the images there.
+
+    Raises:
+        pyarrow.ArrowInvalid: a column points outside its memory; to work with it would end the process.
     """
-    columns = [pc.struct_field(column, "path") if is_image(column.type) else column for column in batch.columns]
+    columns = []
+    for column in batch.columns:
+        # Valid UTF-8 is another question, which is asked of each row.
+        column.view(_as_bytes(column.type)).validate(full=True)
+        columns.append(_without_views(pc.struct_field(column, "path") if is_image(column.type) else column))
     return pa.record_batch(columns, names=batch.schema.names).take(pa.array(np.arange(batch.num_rows)))
 
 
@@ -132,6 +144,8 @@ def _texts(values: pa.Array, field: str) -> pl.DataFrame:
         .then(pl.lit(f"{field} is null"))
         .when(pl.col("text").str.contains(_BLANK))
         .then(pl.lit(f"{field} is empty"))
+        .when(pl.col("text").str.contains(CONTROL_CHARACTERS))
+        .then(pl.lit(f"{field} holds a control character"))
     )
     frame = pl.DataFrame({"text": texts, "undecodable": undecodable}).select("text", problem=problem)
     return frame.with_columns(text=pl.when(pl.col("problem").is_null()).then("text"))
@@ -174,6 +188,30 @@ def _text_or_none(value: bytes | None) -> str | None:
         return None if value is None else value.decode()
     except UnicodeDecodeError:
         return None
+
+
+def _without_views(array: pa.Array) -> pa.Array:
+    """Texts as polars writes them, which few functions of pyarrow take, as texts that all take."""
+    if pa.types.is_string_view(array.type):
+        return array.cast(pa.large_string())
+    return array.cast(pa.large_binary()) if pa.types.is_binary_view(array.type) else array
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """The same layout with bytes for texts."""
+    if kind in _BYTES_OF:
+        return _BYTES_OF[kind]
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_as_bytes(field.type)) for field in kind])
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_as_bytes(kind.value_type), kind.list_size)
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_as_bytes(kind.value_type))
+    if pa.types.is_list(kind):
+        return pa.list_(_as_bytes(kind.value_type))
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _as_bytes(kind.value_type), kind.ordered)
+    return kind
 
 
 def _plain(array: pa.Array) -> pa.Array:

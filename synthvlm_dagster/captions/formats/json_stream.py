@@ -33,6 +33,11 @@ _UNREADABLE_ESCAPE = json.dumps(UNREADABLE).strip('"')
 _ESCAPE_LENGTH = len(r"\ud83d")
 # ijson 3.6 crashes on numbers of more digits than CPython converts, 4,300; of these, one of two blocks has 2,000.
 _HUGE_NUMBER = re.compile("[0-9]{2000}")
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+# Brackets in captions need not be balanced; of so many it is worth to know.
+_MANY_UNCLOSED = 10_000
+_DEEPEST = 20_000
+_LONGEST_STRING = 1 << 22
 _PARSER_ERRORS = (ijson.JSONError, ValueError, ArithmeticError)
 _CONTEXT = 40
 
@@ -44,7 +49,7 @@ def json_items(file: SourceFile, prefix: str) -> Iterator[Any]:
         FormatError: the file is not valid JSON; the message says at which line and column.
     """
     with file.open() as stream:
-        content = _Repaired(stream)
+        content = _Repaired(stream, file)
         try:
             yield from ijson.items(content, prefix, buf_size=_BLOCK)
         except _PARSER_ERRORS as error:
@@ -54,7 +59,7 @@ def json_items(file: SourceFile, prefix: str) -> Iterator[Any]:
 def json_start(file: SourceFile) -> str:
     """The first character that is no space: `[` of a list, `{` of an object; empty for an empty file."""
     with file.open() as stream:
-        content = _Repaired(stream)
+        content = _Repaired(stream, file)
         while block := content.read(_BLOCK):
             if start := block.lstrip()[:4]:
                 return start.decode(errors="ignore")[:1]
@@ -70,7 +75,7 @@ def json_outline(file: SourceFile) -> dict[str, str]:
     fields: dict[str, str] = {}
     field = None
     with file.open() as stream:
-        content = _Repaired(stream)
+        content = _Repaired(stream, file)
         try:
             for prefix, event, value in ijson.parse(content, buf_size=_BLOCK):
                 if not prefix and event == "map_key":
@@ -85,12 +90,15 @@ def json_outline(file: SourceFile) -> dict[str, str]:
 class _Repaired:
     """The bytes of a JSON file as valid UTF-8 without halves of surrogate pairs, in blocks."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, file: SourceFile) -> None:
         self.last_block = -1
         """0-based number of the block that was read last."""
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")(UNDECODABLE)
         self._held = ""
+        self._file = file
+        self._unclosed: int | None = 0
+        """Brackets opened and not closed, those in strings counted too; None when they have been looked at."""
 
     def read(self, size: int = _BLOCK) -> bytes:
         """The next block, of about `size` bytes; empty at the end, and when none are asked for."""
@@ -104,6 +112,11 @@ class _Repaired:
             end = _end_of_closed_escapes(text)
             text, self._held = text[:end], text[end:]
         self.last_block += bool(size)
+        if self._unclosed is not None:
+            self._unclosed += sum(map(text.count, "[{")) - sum(map(text.count, "]}"))
+            if self._unclosed > _MANY_UNCLOSED:
+                _require_shallow(self._file)
+                self._unclosed = None
         if any(text[at : at + 1000].isdecimal() for at in range(0, len(text), 1000)):
             text = _HUGE_NUMBER.sub(lambda found: UNREADABLE * len(found[0]), text)
         if _ESCAPED_SURROGATE.search(text):
@@ -112,6 +125,30 @@ class _Repaired:
             return text.encode()
         except UnicodeEncodeError:
             return _LONE_SURROGATE.sub(UNREADABLE, text).encode()
+
+
+def _require_shallow(file: SourceFile) -> None:
+    """Refuse nesting of which ijson would make names that fill the memory: they grow with the square of the depth."""
+    depth, held = 0, ""
+    with file.open() as stream:
+        decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+        while data := stream.read(_BLOCK):
+            text = held + decoder.decode(data)
+            end = 0
+            for token in _STRING_OR_BRACKET.finditer(text):
+                end = token.end()
+                if token[0] in "[{":
+                    depth += 1
+                    if depth > _DEEPEST:
+                        raise FormatError(f"its lists and objects are nested deeper than {_DEEPEST:,}")
+                elif token[0] in "]}":
+                    depth -= 1
+            opened = text.find('"', end)
+            held = text[opened:] if opened >= 0 else ""
+            if len(held) > _LONGEST_STRING:
+                raise FormatError(
+                    f"it holds a string of more than {_LONGEST_STRING:,} characters, or a quote is missing"
+                )
 
 
 def _end_of_closed_escapes(text: str) -> int:
@@ -136,7 +173,7 @@ def _located(error: Exception, file: SourceFile, bad_block: int) -> FormatError:
     """An error that tells its place, which parsing the known block again, byte by byte, finds."""
     line, column, before = 1, 1, b""
     with file.open() as stream:
-        content = _Repaired(stream)
+        content = _Repaired(stream, file)
         parser = ijson.basic_parse_coro(events := ijson.sendable_list())
         for _ in range(bad_block):
             block = content.read(_BLOCK)

@@ -13,6 +13,7 @@ UNDECODABLE = "surrogateescape"
 """Codec error handler: each undecodable byte becomes a lone surrogate, which marks the one row that holds it."""
 
 _LONGEST_LINE = 1 << 24
+_MOST_EMPTY_LINES = 1_000_000
 _EMPTY_LINES = frozenset({"\n", "\r\n", "\r"})
 
 
@@ -26,7 +27,7 @@ def whole_lines(stream: BinaryIO, newline: str) -> Iterator[str]:
         newline: where lines end, as for `open`.
 
     Raises:
-        FormatError: a line is so long that the file can be no list of lines.
+        FormatError: a line is so long, or so many are empty, that the file can be no list of lines.
     """
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors=UNDECODABLE, newline=newline)
     held: list[str] = []
@@ -35,6 +36,8 @@ def whole_lines(stream: BinaryIO, newline: str) -> Iterator[str]:
             raise FormatError(f"line {number + 1} is longer than {_LONGEST_LINE:,} characters")
         if line in _EMPTY_LINES:
             held.append(line)
+            if len(held) == _MOST_EMPTY_LINES:
+                raise FormatError(f"{_MOST_EMPTY_LINES:,} empty lines follow each other up to line {number + 1:,}")
             continue
         if held:
             yield from held

@@ -22,6 +22,7 @@ _IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", 
 _NAME = re.compile(r"(?P<key>(?:.*/)?[^./]+)\.(?P<suffix>[^/]+)")
 # Samples looked at before a field that none of them has counts as a wrong name.
 _PEEKED = 1000
+_MAX_TEXT_BYTES = 16 << 20
 # Where a sample's own image stands among the fields of its .json.
 _OWN_IMAGE = "image in the tar"
 
@@ -87,7 +88,8 @@ def _samples(archive: tarfile.TarFile) -> Iterator[_Sample]:
         sample.suffixes.add(suffix)
         if suffix in ("txt", "json"):
             content = archive.extractfile(member)
-            sample.texts[suffix] = content.read() if content else b""
+            # Of a sparse member the size is what its header says, not what the file has.
+            sample.texts[suffix] = content.read(_MAX_TEXT_BYTES + 1) if content else b""
         elif suffix in _IMAGE_SUFFIXES:
             sample.image = sample.image or member.name
     if sample.suffixes:
@@ -98,6 +100,8 @@ def _item(sample: _Sample, columns: SourceColumns, archive_url: str) -> _Item:
     """The fields of the sample, its .txt under the text column's name; or why it has none."""
     if not sample.texts:
         return None, "the sample has neither .txt nor .json"
+    if too_long := next((suffix for suffix, text in sample.texts.items() if len(text) > _MAX_TEXT_BYTES), None):
+        return None, f"the .{too_long} is larger than {_MAX_TEXT_BYTES >> 20} MiB"
     text_named = "text" in columns.model_fields_set
     others_named = any(columns.model_dump(exclude={"text"}).values())
     fields: dict[str, Any] = {}

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, BinaryIO, Generic, NamedTuple, TypeVar
 
 import fsspec
@@ -20,6 +21,12 @@ Prepared = TypeVar("Prepared")
 
 _ARCHIVES = ("tar", "zip")
 _WEB = ("http", "https")
+_SCHEMES = frozenset(
+    {*_ARCHIVES, *_WEB, "file", "local", "memory", "data", "simplecache"}
+    | {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf"}
+)
+"""What an image may be read by. Caption files of strangers name the images, and other filesystems of fsspec log in to
+servers, keep caches where they are told, or fill in templates."""
 _READERS = 16
 """Images read and decoded at the same time: most of the time goes into waiting for disks and servers."""
 _OPEN_ARCHIVES = 8
@@ -50,7 +57,7 @@ class OriginalImages:
         """Pixels of one image; may be called from several threads.
 
         Args:
-            uri: a local path or any URL of fsspec (file, s3, http …), or a member of an archive written as
+            uri: a local path, a URL with one of `_SCHEMES`, or a member of an archive written as
                 `tar://KEY.jpg::path/or/url.tar`.
 
         Returns:
@@ -60,6 +67,7 @@ class OriginalImages:
             ImageError: the image is missing, cannot be read or decoded, or is no picture by its size. The words go
                 behind "the image".
         """
+        _require_harmless(uri)
         try:
             content = self._read(uri)
         except FileNotFoundError as error:
@@ -154,6 +162,21 @@ class _Archive:
         if self._filesystem is None:
             raise OSError(self._failure)
         return self._filesystem
+
+
+def _require_harmless(uri: str) -> None:
+    """Refuse what no image is read by: other filesystems, in any part of a chain of them, pipes and devices."""
+    *outer, last = uri.split("::")
+    for part in (*outer, last):
+        scheme, path = split_protocol(part)
+        # Of a chain every part but the last names a filesystem, with or without slashes.
+        if scheme is None and part in outer:
+            scheme = part
+        if scheme is not None and scheme not in _SCHEMES:
+            raise ImageError(f"is not read: by {', '.join(sorted(_SCHEMES))} images are read, not by {scheme}")
+    if scheme in (None, "file", "local") and "\0" not in path and Path(path).exists() and not Path(path).is_file():
+        # To open a pipe would be to wait for who writes into it.
+        raise ImageError("is not read: it is no file")
 
 
 def _web(scheme: str) -> fsspec.AbstractFileSystem:

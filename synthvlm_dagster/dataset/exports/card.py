@@ -14,6 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from synthvlm_dagster.captions.markdown import as_markdown_text
+from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.merit import describe_merit
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.report.facts import Facts, gather_facts
@@ -80,7 +81,7 @@ def write_card(recipe: Recipe, storage: Storage) -> Card:
     """
     facts = gather_facts(recipe, storage)
     pairs = storage.scan(SELECTED).collect().height
-    text = render_card(recipe, facts, pairs)
+    text = render_card(recipe_as_made(recipe, storage), facts, pairs)
     storage.write_bytes(CARD, text.encode())
     return Card(text, pairs, facts)
 
@@ -110,6 +111,7 @@ def render_card(recipe: Recipe, facts: Facts, pairs: int) -> str:
         ],
         generator=generator_facts(recipe),
         selection=Markup(selection_statement(recipe)),
+        set_for_one_run=facts.set_for_one_run,
         clip_model=model_label(recipe.scoring.clip.model),
         sources=[source_name(source) for source in recipe.sources],
         licence=recipe.exports.licence,

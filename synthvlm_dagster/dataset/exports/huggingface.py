@@ -59,12 +59,14 @@ class HuggingFaceExport:
         files: number of parquet files.
         bytes: size of all files.
         sample: the first row without its image; None when nothing was selected.
+        columns: type and description, by name.
     """
 
     pairs: int
     files: int
     bytes: int
     sample: dict[str, Any] | None
+    columns: dict[str, tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,13 @@ def write_huggingface(
         sizes = [file.stat().st_size for file in written.files]
         header = _header(recipe, schema, pairs=written.rows, num_bytes=written.num_bytes, download_size=sum(sizes))
         readme = f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n\n{card}"
-        description = croissant(recipe, folder, schema, _descriptions(schema), written.rows)
-        texts = {README: readme, CROISSANT: json.dumps(description, indent=2, ensure_ascii=False) + "\n"}
+        descriptions = _descriptions(schema)
+        description = croissant(recipe, folder, schema, descriptions, written.rows)
+        texts = {README: readme, CROISSANT: _for_html(json.dumps(description, indent=2, ensure_ascii=False)) + "\n"}
         for name, text in texts.items():
             sizes.append((folder / name).write_bytes(text.encode()))
-    return HuggingFaceExport(written.rows, len(written.files), sum(sizes), written.sample)
+    columns = {name: (_kind(schema, name), text) for name, text in descriptions.items()}
+    return HuggingFaceExport(written.rows, len(written.files), sum(sizes), written.sample, columns)
 
 
 def verify_huggingface(storage: Storage) -> HuggingFaceVerdict:
@@ -156,6 +160,11 @@ def verify_huggingface(storage: Storage) -> HuggingFaceVerdict:
         unreadable=sorted(unreadable),
         misdescribed=[*_readme_faults(storage, columns, found.total()), *_croissant_faults(storage, columns, paths)],
     )
+
+
+def _for_html(document: str) -> str:
+    """The same JSON as sites may put it into a page: no tag, comment or end of a line of script begins in a string."""
+    return document.translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"})
 
 
 def _images(file: ParquetFile) -> Iterator[tuple[str, bytes | None]]:
@@ -290,6 +299,10 @@ def _dtype(schema: pyarrow.Schema, name: str) -> str:
     return {"double": "float64", "float": "float32"}.get(kind, kind)
 
 
+def _kind(schema: pyarrow.Schema, name: str) -> str:
+    return "image" if name == "image" else _dtype(schema, name)
+
+
 def _leaves(schema: pyarrow.Schema) -> list[str]:
     return ["image.bytes", "image.path", *(name for name in schema.names if name != "image")]
 
@@ -316,9 +329,7 @@ def _header(
         "size_categories": [next((name for limit, name in _SIZES if pairs < limit), "10M<n<100M")],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*"}]}],
         "dataset_info": {
-            "features": [
-                {"name": name, "dtype": "image" if name == "image" else _dtype(schema, name)} for name in schema.names
-            ],
+            "features": [{"name": name, "dtype": _kind(schema, name)} for name in schema.names],
             "splits": [{"name": "train", "num_bytes": num_bytes, "num_examples": pairs}],
             "download_size": download_size,
             "dataset_size": num_bytes,

@@ -9,7 +9,6 @@ locale, so the file is pure ASCII, with other characters escaped.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 from collections.abc import Callable
@@ -17,11 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from synthvlm_dagster.dataset.exports.image_opens import images_that_do_not_open
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.errors import ImageError
+from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.images.provenance import read_provenance
 from synthvlm_dagster.images.table import encode_image, image_suffix
 from synthvlm_dagster.recipe import Recipe
@@ -46,6 +46,14 @@ PROMPTS = (
     "Describe this picture for someone who cannot see it.",
 )
 """What the human asks for; each pair gets one of them."""
+
+
+COLUMNS = {
+    "id": ("string", "image_id of the pair."),
+    "image": ("string", "Path of the image file, from the folder `images`."),
+    "conversations": ("list", "A prompt with the image from `human`, and the caption from `gpt`."),
+}
+"""Type and description of an entry's fields."""
 
 
 @dataclass(frozen=True)
@@ -161,11 +169,10 @@ def verify_llava(storage: Storage) -> LlavaVerdict:
 def _resized(content: bytes, size: int, recipe: Recipe, image_id: str) -> bytes:
     """The image made smaller, with the original's mark of synthetic content."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            small = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+        small = Image.fromarray(decode_image(content)).resize((size, size), Image.Resampling.BICUBIC)
         provenance = read_provenance(content)
-    except (OSError, UnidentifiedImageError) as error:
-        raise ImageError(f"image {image_id}: cannot be decoded to resize it: {error}") from error
+    except ImageError as error:
+        raise ImageError(f"image {image_id}: {error}") from error
     return encode_image(small, recipe.generation, provenance, edits=["c2pa.resized"]).content
 
 

@@ -26,6 +26,15 @@ from synthvlm_dagster.storage import Storage
 FOLDER = "dataset/webdataset"
 
 
+COLUMNS = {
+    "__key__": ("string", "image_id of the pair: the name of its files before the first dot."),
+    "jpg, png or webp": ("bytes", "The image file."),
+    "txt": ("string", "The caption."),
+    "json": ("object", "Scores, seed, and how the image was made."),
+}
+"""Type and description of a sample's parts."""
+
+
 @dataclass(frozen=True)
 class WebDatasetExport:
     """What was written.

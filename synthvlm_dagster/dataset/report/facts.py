@@ -12,11 +12,14 @@ from synthvlm_dagster.captions.text_forms import read_kept_by_text
 from synthvlm_dagster.dataset.attempt_savings import attempt_savings
 from synthvlm_dagster.dataset.audit import REASONS
 from synthvlm_dagster.dataset.coverage import score_coverage
+from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.report.charts import Distribution, Point, round_step
 from synthvlm_dagster.dataset.selection import weighted_score
 from synthvlm_dagster.dataset.set_aside import set_aside_counts, set_aside_reasons
+from synthvlm_dagster.images.plan import NIGHTS_ATTEMPTS, added_attempts, read_plan
 from synthvlm_dagster.images.present import shard_progress
+from synthvlm_dagster.one_run import changes
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.shard import read_scores
 from synthvlm_dagster.storage import Storage
@@ -120,6 +123,7 @@ class Facts:
         lowest_selected: smallest weighted score among the selected pairs.
         set_aside: one per part of the audit: how many images, their share of the scored ones, and why.
         unscored: a sentence on the planned images without a score, where the recipe allows some and there are any.
+        set_for_one_run: what a run that made these tables was told otherwise than the recipe says.
     """
 
     captions: tuple[Step, ...]
@@ -132,6 +136,7 @@ class Facts:
     lowest_selected: float | None
     set_aside: tuple[Step, ...] = ()
     unscored: str | None = None
+    set_for_one_run: tuple[str, ...] = ()
 
 
 def scored_pairs(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
@@ -155,9 +160,14 @@ def scored_pairs(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
 def gather_facts(recipe: Recipe, storage: Storage) -> Facts:
     """Read what the page shows from the tables of a finished pipeline.
 
+    They are described by what they were made with, where a run had settings of its own (see `one_run`).
+
     Raises:
         StorageError: a table is missing.
     """
+    made = recipe_as_made(recipe, storage)
+    set_for_one_run = tuple(map(str, changes(recipe, made)))
+    recipe = made
     scored = scored_pairs(recipe, storage)
     selected = pl.col("rank").is_not_null()
     labels = MEASURES | {column: JUDGES[column] for column in recipe.scoring.judges.columns}
@@ -192,6 +202,7 @@ def gather_facts(recipe: Recipe, storage: Storage) -> Facts:
         lowest_selected=lowest,
         set_aside=_set_aside(recipe, storage),
         unscored=_unscored(recipe, storage),
+        set_for_one_run=set_for_one_run,
     )
 
 
@@ -223,7 +234,7 @@ def _image_steps(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> tupl
     measured, captions = scored.select(pl.len(), pl.col("caption_id").n_unique().alias("captions")).collect().row(0)
     chosen = _count(storage.scan(SELECTED))
     steps = (
-        ("Images planned", planned, recipe.attempts.in_words),
+        ("Images planned", planned, recipe.attempts.in_words + _added_at_night(recipe, storage)),
         ("Images generated", generated, _ungenerated(failed, missing)),
         ("Images scored", measured, _lacking(generated - measured, "without a score") + _saved(recipe, scored)),
         (
@@ -234,6 +245,13 @@ def _image_steps(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> tupl
     )
     largest = max(count for _, count, _ in steps)
     return tuple(Step(name, count, count / max(largest, 1), note) for name, count, note in steps)
+
+
+def _added_at_night(recipe: Recipe, storage: Storage) -> str:
+    """How many of the planned images were added at night; empty when none were."""
+    added = added_attempts(recipe, storage, None, NIGHTS_ATTEMPTS)
+    count = read_plan(recipe, storage).join(added, on=["caption_id", "attempt"], how="semi").height
+    return f", and {count:,} more at night" if count else ""
 
 
 def _saved(recipe: Recipe, scored: pl.LazyFrame) -> str:

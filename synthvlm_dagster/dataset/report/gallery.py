@@ -13,6 +13,7 @@ from PIL import Image
 from synthvlm_dagster.dataset.audit import REASONS
 from synthvlm_dagster.dataset.pairs import with_images
 from synthvlm_dagster.errors import ImageError
+from synthvlm_dagster.image_decoding import open_image
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.storage import Storage
 
@@ -105,9 +106,11 @@ def thumbnail(content: bytes, image_id: str, quality: int = _QUALITY) -> str:
         ImageError: the image cannot be decoded; names `image_id`.
     """
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with open_image(content) as image:
             image.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
             small = image.convert("RGB")
+    except ImageError as error:
+        raise ImageError(f"image {image_id}: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"image {image_id}: cannot be decoded: {error}") from error
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)

@@ -12,6 +12,7 @@ import polars as pl
 from markupsafe import Markup
 
 from synthvlm_dagster.dataset.audit import REASONS
+from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.merit import describe_merit
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.dataset.references import read_summary
@@ -89,8 +90,9 @@ def write_report(recipe: Recipe, storage: Storage, work: Mapping[str, Work] | No
         StorageError: a table or an image is missing, or the page cannot be written.
         ImageError: an image that is to be shown cannot be decoded.
     """
-    scored = scored_pairs(recipe, storage)
     facts = gather_facts(recipe, storage)
+    recipe = recipe_as_made(recipe, storage)
+    scored = scored_pairs(recipe, storage)
     made, measured, pairs = (step.count for step in facts.images[1:])
     contents = Contents(
         facts=facts,
@@ -140,7 +142,7 @@ def render_page(recipe: Recipe, contents: Contents) -> str:
         reasons=REASONS,
         generator=_generator(recipe),
         scorer=_scorer(recipe),
-        selection=_selection(recipe),
+        selection=_selection(recipe, facts),
         histograms=[histogram(distribution) for distribution in facts.distributions],
         scatter=_scatter(recipe, facts),
         sweep=_sweep(recipe, contents.sweep),
@@ -202,7 +204,7 @@ def _scorer(recipe: Recipe) -> dict[str, str]:
     }
 
 
-def _selection(recipe: Recipe) -> dict[str, str]:
+def _selection(recipe: Recipe, facts: Facts) -> dict[str, str]:
     selection = recipe.selection
     size = (
         f"{selection.count:,} pairs" if selection.count else f"{100 * (selection.share or 0):g}% of the scored captions"
@@ -211,6 +213,7 @@ def _selection(recipe: Recipe) -> dict[str, str]:
         "Strategy": selection.strategy,
         "Compared by": describe_merit(selection),
         "Kept": f"the best image of each caption, then the best {size}",
+        **({"Set for one run": ", ".join(facts.set_for_one_run)} if facts.set_for_one_run else {}),
     }
 
 

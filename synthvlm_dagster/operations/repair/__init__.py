@@ -1,0 +1,1 @@
+"""Shards that failed or were left unfinished: found, made again in one run, and watched over."""
