@@ -81,6 +81,7 @@ def stages(options: argparse.Namespace) -> list[tuple[str, list[str], float]]:
     clip = ["--models", "demo"] if little else ["--models", "ViT-B-32", "ViT-L-14"]
     scored = ["--images", "16", "--side", "64", "--device-sides", "64"] if little else ["--images", "256"]
     drawn = ["--images", "8", "--batch", "4", "--sizes", "1", "3"] if little else []
+    drawn += ["--generation", "{num_inference_steps: 2}"] if little else []
     again = ["--loops", "paper-fast", "--repeats", "1"]
     return [
         ("scoring", ["scoring.py", *device, *clip, *scored, "--sides", "--batch", "16", "--rounds", "2"], 150),

@@ -107,7 +107,8 @@ class Generation(Section):
     dtype: Literal["float32", "float16", "bfloat16"] = Field("float16", description="Precision of weights and maths.")
     device: str = Field("auto", description="torch device; `auto` takes a free cuda GPU when there is one, else cpu.")
     compile: bool = Field(
-        False, description="torch.compile the denoiser: minutes at the first batch, then faster (fixed batch shapes)."
+        False,
+        description="torch.compile the denoiser, and SDXL's decoder: a minute or two at the first batch, then faster.",
     )
     fuse_qkv: bool = Field(False, description="Fuse the projections of attention, where the model can.")
     batch_size: int = Field(
