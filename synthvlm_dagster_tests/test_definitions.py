@@ -61,3 +61,10 @@ def test_gpu_work_is_pooled_and_partitioned_by_shard():
         asset = defs.resolve_assets_def(dg.AssetKey(name))
         assert asset.partitions_def.get_partition_keys() == active_recipe().shard_keys
         assert asset.op.pool == "gpu"
+
+
+def test_what_runs_by_itself_says_what_it_does():
+    from synthvlm_dagster.definitions import defs
+
+    for automation in (*defs.sensors, *defs.schedules, *defs.jobs):
+        assert len(automation.description or "") > 20, automation.name

@@ -37,6 +37,7 @@ _caller = Caller()
     job=refresh_dataset,
     minimum_interval_seconds=active_recipe().operations.new_captions.look_every_seconds,
     default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Takes in new and changed caption files of the recipe's sources, once they have stopped changing.",
 )
 def new_captions(
     context: dg.SensorEvaluationContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]

@@ -17,7 +17,10 @@ _WILL_RETRY_TAG = "dagster/will_retry"
 
 
 # Running from the start: without a webhook it does nothing, and with one nobody has to think of it.
-@dg.run_failure_sensor(default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.run_failure_sensor(
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=f"Posts a message to the webhook of ${WEBHOOK_VARIABLE} for each run that fails, if there is one.",
+)
 def failed_runs(context: dg.RunFailureSensorContext, recipe: dg.ResourceParam[Recipe]) -> dg.SkipReason | None:
     """Posts a message to the webhook of $SYNTHVLM_WEBHOOK_URL for each run of this project that fails.
 

@@ -18,7 +18,12 @@ from synthvlm_dagster.operations.repair.policy import Decision, decide, message,
 from synthvlm_dagster.recipe import Recipe
 
 
-@dg.sensor(job=repair_shards, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.STOPPED)
+@dg.sensor(
+    job=repair_shards,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Repairs shards that failed, after growing pauses, a few times; then tells a person.",
+)
 def repair_failed_shards(context: dg.SensorEvaluationContext, recipe: dg.ResourceParam[Recipe]) -> dg.SensorResult:
     """Repair shards that failed, after growing pauses (`operations.repair` of the recipe), then tell a person once.
 

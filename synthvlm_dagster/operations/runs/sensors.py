@@ -5,7 +5,11 @@ import dagster as dg
 from synthvlm_dagster.operations.runs.dead_runs import end_dead_runs
 
 
-@dg.sensor(default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=15)
+@dg.sensor(
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=15,
+    description="Ends runs whose process was killed, so that they are tried again. Leave it on.",
+)
 def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Ends runs whose process was killed, or was lost with a restart of the machine: their pool slots are free again.
 
