@@ -27,7 +27,7 @@ ui: $(VENV)/.installed $(DAGSTER_HOME)/dagster.yaml ## Open the Dagster web UI o
 	@$(BIN)/dagster dev -w workspace.yaml -h $(HOST) -p $(PORT)
 
 test: $(VENV)/.installed-dev ## Run every test
-	@env -u SYNTHVLM_RECIPE -u DAGSTER_HOME $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	@env -u SYNTHVLM_RECIPE -u DAGSTER_HOME $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.installed-dev ## Lint, format check, types, import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
