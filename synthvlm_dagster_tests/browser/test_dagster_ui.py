@@ -283,8 +283,15 @@ def test_a_schedule_is_started(ui, page, screenshot):
     name = page.get_by_text("refresh_stale_shards", exact=True)
     switch = name.locator("xpath=following::label[1]")
     switch.locator("xpath=input[not(@disabled)]").wait_for(state="attached")
-    switch.click()
-    ui.wait_for(lambda: schedule_states(ui)["refresh_stale_shards"] == "RUNNING", "the schedule")
+
+    def is_started():
+        if schedule_states(ui)["refresh_stale_shards"] != "RUNNING":
+            # A click that comes before the page has asked what may be switched is lost.
+            switch.click()
+            page.wait_for_timeout(3000)
+        return schedule_states(ui)["refresh_stale_shards"] == "RUNNING"
+
+    ui.wait_for(is_started, "the schedule")
     name.click()
     page.get_by_text("Next tick").first.wait_for()
     screenshot("schedule")
