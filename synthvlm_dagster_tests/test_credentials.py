@@ -6,17 +6,7 @@ from synthvlm_dagster.credentials import credentials_in
 from synthvlm_dagster.errors import RecipeError, StorageError
 from synthvlm_dagster.recipe import CaptionSource, parse_recipe
 from synthvlm_dagster.storage import Storage
-
-RECIPE = """\
-name: smallest
-sources:
-  - name: mine
-    path: captions.csv
-generation:
-  model: org/model
-selection:
-  count: 10
-"""
+from synthvlm_dagster_tests.smallest_recipe import SMALLEST
 
 HARMLESS = [
     "s3://bucket/key@2x.png",
@@ -95,7 +85,7 @@ def test_whatever_stands_between_colon_and_at_is_refused(scheme, secret):
 )
 def test_recipes_with_credentials_are_refused_by_field(change, field, tmp_path):
     with pytest.raises(RecipeError) as raised:
-        parse_recipe(RECIPE.replace(*change), tmp_path / "recipe.yaml")
+        parse_recipe(SMALLEST.replace(*change), tmp_path / "recipe.yaml")
     assert field in str(raised.value)
     assert "in the environment" in str(raised.value)
     assert "hush" not in str(raised.value)
@@ -112,5 +102,5 @@ def test_they_are_refused_elsewhere_too(monkeypatch, tmp_path):
     assert "hush" not in str(refused.value)
     monkeypatch.setenv("SYNTHVLM_STORAGE", "s3://AKIA:hush@bucket/tables")
     with pytest.raises(RecipeError, match=r"\$SYNTHVLM_STORAGE: .*AWS_SECRET_ACCESS_KEY") as raised:
-        parse_recipe(RECIPE, tmp_path / "recipe.yaml")
+        parse_recipe(SMALLEST, tmp_path / "recipe.yaml")
     assert "hush" not in str(raised.value)

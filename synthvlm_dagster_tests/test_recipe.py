@@ -6,17 +6,7 @@ from hypothesis import strategies as st
 
 from synthvlm_dagster.errors import RecipeError
 from synthvlm_dagster.recipe import Recipe, load_recipe, packaged_recipes, parse_recipe
-
-SMALLEST = """\
-name: smallest
-sources:
-  - name: mine
-    path: captions.csv
-generation:
-  model: org/model
-selection:
-  count: 10
-"""
+from synthvlm_dagster_tests.smallest_recipe import SMALLEST
 
 
 def parse(text: str, folder: Path = Path("/recipes")) -> Recipe:

@@ -118,3 +118,16 @@ def screenshot(page):
         page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
     return keep
+
+
+@pytest.fixture
+def faults(page):
+    """What a page complains of, opens, or asks the network for."""
+    found = []
+    page.on("console", lambda message: found.append(message.text))
+    page.on("pageerror", lambda error: found.append(str(error)))
+    page.on("dialog", lambda dialog: (found.append(dialog.message), dialog.dismiss()))
+    page.on(
+        "request", lambda request: None if request.url.startswith(("file:", "data:")) else found.append(request.url)
+    )
+    return found

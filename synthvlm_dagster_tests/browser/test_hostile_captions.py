@@ -16,19 +16,6 @@ def project(tmp_path_factory):
     return project
 
 
-@pytest.fixture
-def faults(page):
-    """What ran or was asked for that should not."""
-    found = []
-    page.on("console", lambda message: found.append(message.text))
-    page.on("pageerror", lambda error: found.append(str(error)))
-    page.on("dialog", lambda dialog: (found.append(dialog.message), dialog.dismiss()))
-    page.on(
-        "request", lambda request: None if request.url.startswith(("file:", "data:")) else found.append(request.url)
-    )
-    return found
-
-
 def use_every_control(page):
     for control in page.locator("summary, button, [tabindex], [autofocus]").all():
         if control.is_visible():

@@ -43,19 +43,6 @@ def report(tmp_path_factory):
     return Path(storage.url(PAGE))
 
 
-@pytest.fixture
-def faults(page):
-    """What the page complains of, or asks the network for."""
-    found = []
-    page.on("console", lambda message: found.append(message.text))
-    page.on("pageerror", lambda error: found.append(str(error)))
-    page.on("dialog", lambda dialog: (found.append(dialog.message), dialog.dismiss()))
-    page.on(
-        "request", lambda request: None if request.url.startswith(("file:", "data:")) else found.append(request.url)
-    )
-    return found
-
-
 def shown(page):
     return page.locator("#browser figure")
 

@@ -12,41 +12,31 @@ from hypothesis import given
 from synthvlm_dagster.errors import RecipeError
 from synthvlm_dagster.recipe import Recipe, load_recipe
 from synthvlm_dagster_tests.hardening.damage import damaged, examples
-
-GOOD = """\
-name: smallest
-sources:
-  - name: mine
-    path: captions.csv
-generation:
-  model: org/model
-selection:
-  count: 10
-"""
+from synthvlm_dagster_tests.smallest_recipe import SMALLEST
 
 
 def given_as(key: str, *values: str) -> list[str]:
-    return [f"{GOOD}{key}: {value}\n" for value in values]
+    return [f"{SMALLEST}{key}: {value}\n" for value in values]
 
 
 def in_generation(*lines: str) -> list[str]:
-    return [GOOD.replace("org/model", f"org/model\n  {line}") for line in lines]
+    return [SMALLEST.replace("org/model", f"org/model\n  {line}") for line in lines]
 
 
 def in_source(*lines: str) -> list[str]:
-    return [GOOD.replace("captions.csv", f"captions.csv\n    {line}") for line in lines]
+    return [SMALLEST.replace("captions.csv", f"captions.csv\n    {line}") for line in lines]
 
 
 def in_selection(*lines: str) -> list[str]:
-    return [GOOD.replace("count: 10", f"count: 10\n  {line}") for line in lines]
+    return [SMALLEST.replace("count: 10", f"count: 10\n  {line}") for line in lines]
 
 
 def count(*values: str) -> list[str]:
-    return [GOOD.replace("10", value) for value in values]
+    return [SMALLEST.replace("10", value) for value in values]
 
 
 def path(*values: str) -> list[str]:
-    return [GOOD.replace("captions.csv", value) for value in values]
+    return [SMALLEST.replace("captions.csv", value) for value in values]
 
 
 def laughs(times: int) -> str:
@@ -56,24 +46,24 @@ def laughs(times: int) -> str:
 
 
 NO_RECIPE = [
-    "", "   \n", "# nothing\n", "- a\n- b\n", "word", "null", "3", "---\n---\n", f"{GOOD}---\n{GOOD}", f"{GOOD}...\nfoo",
-    "name: [unclosed", "name: 'unclosed", "name: \"unclosed", "{", "}", "a: b: c", "&a [*a]", "%YAML 9.9\n---\n" + GOOD,
+    "", "   \n", "# nothing\n", "- a\n- b\n", "word", "null", "3", "---\n---\n", f"{SMALLEST}---\n{SMALLEST}", f"{SMALLEST}...\nfoo",
+    "name: [unclosed", "name: 'unclosed", "name: \"unclosed", "{", "}", "a: b: c", "&a [*a]", "%YAML 9.9\n---\n" + SMALLEST,
     "name", "<html><body>not found</body></html>", "{\"name\": }", "version https://git-lfs.github.com/spec/v1\noid x",
-    GOOD.replace("  count", "\tcount"), GOOD + "name: other\n", GOOD.replace("count: 10", "count: 10\n  count: 11"),
-    GOOD + "generation:\n  model: other/model\n", GOOD + "description: *nowhere\n", GOOD + "x" * (1 << 20),
+    SMALLEST.replace("  count", "\tcount"), SMALLEST + "name: other\n", SMALLEST.replace("count: 10", "count: 10\n  count: 11"),
+    SMALLEST + "generation:\n  model: other/model\n", SMALLEST + "description: *nowhere\n", SMALLEST + "x" * (1 << 20),
 ]  # fmt: skip
 
 BOMBS = [
-    laughs(9) + GOOD,
-    laughs(9) + GOOD + "curation: {order: *l8}\n",
-    GOOD + "curation: &a {order: [*a]}\n",
-    GOOD + "comparisons: &c [*c]\n",
-    GOOD + "description: " + "[" * 5000 + "]" * 5000 + "\n",
-    GOOD + "description: " + "{a: " * 3000 + "1" + "}" * 3000 + "\n",
+    laughs(9) + SMALLEST,
+    laughs(9) + SMALLEST + "curation: {order: *l8}\n",
+    SMALLEST + "curation: &a {order: [*a]}\n",
+    SMALLEST + "comparisons: &c [*c]\n",
+    SMALLEST + "description: " + "[" * 5000 + "]" * 5000 + "\n",
+    SMALLEST + "description: " + "{a: " * 3000 + "1" + "}" * 3000 + "\n",
     "".join(" " * depth + "a:\n" for depth in range(1500)),
-    "m0: &m0 {x: 1}\n" + "".join(f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 10)}]}}\n" for n in range(1, 9)) + GOOD,
-    "c0: &c0 [x]\n" + "".join(f"c{n}: &c{n} [*c{n - 1}]\n" for n in range(1, 2000)) + GOOD,
-    GOOD + "".join(f"key{number}: 1\n" for number in range(3000)),
+    "m0: &m0 {x: 1}\n" + "".join(f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 10)}]}}\n" for n in range(1, 9)) + SMALLEST,
+    "c0: &c0 [x]\n" + "".join(f"c{n}: &c{n} [*c{n - 1}]\n" for n in range(1, 2000)) + SMALLEST,
+    SMALLEST + "".join(f"key{number}: 1\n" for number in range(3000)),
 ]  # fmt: skip
 
 TAGS = given_as(
@@ -91,7 +81,7 @@ CHARACTERS = [
     *path('"a\\0b"', '"a\\nb\\x07"', '"a\\ud800"'),
     *in_source('separator: "\\0"', 'separator: "\\ud800"', 'separator: ";;"', "separator: ''"),
     *in_generation('negative_prompt: "\\0"', 'licence: "\\x1b]0;x\\x07"', 'device: "\\0"'),
-    GOOD.replace("org/model", '"org/\\0"'),
+    SMALLEST.replace("org/model", '"org/\\0"'),
     *given_as("storage", '"a\\0b"', '"\\x1b"'),
 ]
 
@@ -119,7 +109,7 @@ NUMBERS = [
     *in_selection(
         "ssim_weight: .inf", "ssim_weight: -1", "ssim_weight: true", "allow_missing: .nan", "allow_missing: 1", "share: 0.1",
     ),
-    *[GOOD.replace("count: 10", f"share: {value}") for value in (".nan", "0", "-0.1", "1.01", ".inf", "true", "x")],
+    *[SMALLEST.replace("count: 10", f"share: {value}") for value in (".nan", "0", "-0.1", "1.01", ".inf", "true", "x")],
     *in_source("limit: 0", "limit: " + "9" * 30, "limit: true", "max_bad_share: .nan", "max_bad_share: 2"),
     *given_as("scoring", "{batch_size: 0}", "{batch_size: " + "9" * 30 + "}", "{ssim: {reduced_size: 3}}",
               "{ssim: {reduced_size: 99999999999}}", "{judges: {vqa: {model: a/b, question: x}}}"),
@@ -132,30 +122,30 @@ NUMBERS = [
 ]  # fmt: skip
 
 NAMES_AND_PLACES = [
-    *[GOOD.replace("smallest", name) for name in (
+    *[SMALLEST.replace("smallest", name) for name in (
         "../escape", "..", "a/b", "/root", "'a\\b'", "A", "''", "' a'", '"a\\n"', "a b", "a" * 101, "1.5", "[a]",
         "'%2e%2e'", "é", "'a\u2028'", "-a", ".hidden",
     )],
-    *[GOOD.replace("mine", name) for name in ("../up", "a/b", "..", '"a\\0"', "'<b>'", "a" * 200, "null", "3")],
+    *[SMALLEST.replace("mine", name) for name in ("../up", "a/b", "..", '"a\\0"', "'<b>'", "a" * 200, "null", "3")],
     *path("package://", "package://a..b/x", "package://os.path/x", "package://.x/y", "package://sys/y", "package:///y",
           "zip://*.json::package://nowhere_at_all/x.zip", "~no_such_user_here/x", "[a, b]", "{a: b}", "5", "null"),
     *given_as("storage", "package://os/x", "~no_such_user_here/x", "5", "[a]", "{a: b}"),
-    *[GOOD.replace("org/model", name) for name in ("~no_such_user_here", "5", "[a]", "null", "b" * 5000)],
+    *[SMALLEST.replace("org/model", name) for name in ("~no_such_user_here", "5", "[a]", "null", "b" * 5000)],
     *given_as("exports", "{url: 'javascript:alert(1)'}", "{url: 'http://x\"><script>'}", "{url: 'file:///etc/passwd'}",
               "{licence: 'MIT <b>'}", '{licence: "mit\\n---\\n"}', "{creator: [a]}"),
 ]  # fmt: skip
 
 KEYS = [
-    *[f"{GOOD}{key}: 3\n" for key in ("1", "[1, 2]", "~", "true", "2020-01-01", ".nan", "1.5", "''", "__class__", "nam")],
-    GOOD + "? {a: 1}\n: 2\n",
-    GOOD.replace("generation:", "generatoin:"),
+    *[f"{SMALLEST}{key}: 3\n" for key in ("1", "[1, 2]", "~", "true", "2020-01-01", ".nan", "1.5", "''", "__class__", "nam")],
+    SMALLEST + "? {a: 1}\n: 2\n",
+    SMALLEST.replace("generation:", "generatoin:"),
     *in_generation("models: x", "trust_remote_code: true", "custom_pipeline: evil/code", "preset: nothing", "preset: ../demo"),
     *in_source("trust: x", "columns: caption", "columns: {txt: a}", "header: false\n    column_names: a", "format: pickle"),
-    GOOD.replace("sources:\n  - name: mine\n    path: captions.csv\n", "sources: []\n"),
-    GOOD.replace("sources:\n  - name: mine\n    path: captions.csv\n", "sources: captions.csv\n"),
-    GOOD.replace("  - name: mine\n", "  - name: mine\n    path: other.csv\n  - name: mine\n"),
-    GOOD.replace("selection:\n  count: 10\n", "selection: 10\n"),
-    GOOD.replace("generation:\n  model: org/model\n", ""),
+    SMALLEST.replace("sources:\n  - name: mine\n    path: captions.csv\n", "sources: []\n"),
+    SMALLEST.replace("sources:\n  - name: mine\n    path: captions.csv\n", "sources: captions.csv\n"),
+    SMALLEST.replace("  - name: mine\n", "  - name: mine\n    path: other.csv\n  - name: mine\n"),
+    SMALLEST.replace("selection:\n  count: 10\n", "selection: 10\n"),
+    SMALLEST.replace("generation:\n  model: org/model\n", ""),
     *given_as("curation", "[]", "{order: [nothing]}", "{text_template: x}", "{rules: {language: {keep: [xx-nothing]}}}"),
 ]  # fmt: skip
 
@@ -183,20 +173,22 @@ def test_each_is_one_clear_error(number, tmp_path, monkeypatch):
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1", "utf-16-be"])
 def test_other_encodings_are_named(tmp_path, encoding):
     file = tmp_path / "recipe.yaml"
-    file.write_bytes((GOOD + "description: café\n").encode(encoding))
+    file.write_bytes((SMALLEST + "description: café\n").encode(encoding))
     with pytest.raises(RecipeError, match=r"recipe\.yaml"):
         load_recipe(file)
 
 
 def test_a_byte_order_mark_and_windows_lines_are_no_mistake(tmp_path):
     file = tmp_path / "recipe.yaml"
-    file.write_bytes(GOOD.replace("\n", "\r\n").encode("utf-8-sig"))
+    file.write_bytes(SMALLEST.replace("\n", "\r\n").encode("utf-8-sig"))
     assert load_recipe(file).name == "smallest"
 
 
 def test_anchors_and_merges_may_be_used(tmp_path):
     file = tmp_path / "recipe.yaml"
-    file.write_text(GOOD.replace("    path: captions.csv", "    <<: &s {path: captions.csv}\n  - {name: two, <<: *s}"))
+    file.write_text(
+        SMALLEST.replace("    path: captions.csv", "    <<: &s {path: captions.csv}\n  - {name: two, <<: *s}")
+    )
     assert [source.name for source in load_recipe(file).sources] == ["mine", "two"]
 
 
@@ -206,7 +198,7 @@ def test_spoiled_recipes_are_recipes_or_clear_errors(tmp_path, monkeypatch):
     file = tmp_path / "recipe.yaml"
 
     @examples(200)
-    @given(damaged(GOOD.encode()))
+    @given(damaged(SMALLEST.encode()))
     def attack(content: bytes) -> None:
         tried.add(content)
         file.write_bytes(content)

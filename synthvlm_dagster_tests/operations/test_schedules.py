@@ -18,18 +18,9 @@ from synthvlm_dagster.errors import RecipeError
 from synthvlm_dagster.operations.regeneration.job import NightLimits
 from synthvlm_dagster.operations.schedules import regenerate_at_night
 from synthvlm_dagster.recipe import Clock, parse_recipe
+from synthvlm_dagster_tests.smallest_recipe import SMALLEST
 
-SMALLEST = """\
-name: smallest
-sources:
-  - name: mine
-    path: captions.csv
-generation:
-  model: org/model
-selection:
-  count: 10
-operations:
-"""
+WITH_OPERATIONS = f"{SMALLEST}operations:\n"
 
 PRINT_SCHEDULES = """
 from synthvlm_dagster.definitions import defs
@@ -63,7 +54,7 @@ def test_refresh_stale_shards_launches_a_refresh_that_says_why():
 def test_the_recipe_says_when_and_how_much(tmp_path: Path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
-        SMALLEST + "  refresh: {cron: '15 4 * * sun', timezone: Asia/Tokyo}\n"
+        WITH_OPERATIONS + "  refresh: {cron: '15 4 * * sun', timezone: Asia/Tokyo}\n"
         "  regeneration: {cron: '30 1 * * *', timezone: Europe/Berlin, bar: 0.8, max_images: 70}\n"
     )
     printed = subprocess.run(
@@ -112,7 +103,7 @@ def test_a_night_starts_once_when_the_clocks_change():
 )
 def test_mistakes_are_named_with_line_and_field(operations: str, line: int, message: str):
     with pytest.raises(RecipeError) as error:
-        parse_recipe(SMALLEST + operations, Path("/recipes/recipe.yaml"))
+        parse_recipe(WITH_OPERATIONS + operations, Path("/recipes/recipe.yaml"))
     assert f"/recipes/recipe.yaml, line {line}: " in str(error.value)
     assert message in str(error.value)
 

@@ -218,3 +218,16 @@ def test_a_cut_arrow_file(tmp_path):
 def test_urls_of_the_hub_have_a_filesystem():
     """Only that fsspec knows them: the hub itself is not asked."""
     assert fsspec.get_filesystem_class("hf").__name__ == "HfFileSystem"
+
+
+def test_a_column_that_points_outside_its_memory_is_a_clear_error(tmp_path):
+    table = pa.table({"caption": ["a dog", "a cat"]})
+    with pa.ipc.new_stream(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    ends = b"".join(end.to_bytes(4, "little") for end in (0, 5, 10))
+    sound = (tmp_path / "a.arrow").read_bytes()
+    assert sound.count(ends) == 1
+    far = b"".join(end.to_bytes(4, "little") for end in (0, 0x7FFFFFF0, 10))
+    (tmp_path / "a.arrow").write_bytes(sound.replace(ends, far))
+    with pytest.raises(CaptionSourceError, match=r"a\.arrow.*an arrow or parquet file is expected"):
+        read(tmp_path / "a.arrow")
