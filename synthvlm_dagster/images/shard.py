@@ -175,8 +175,8 @@ class _Work:
         """Draw once; returns what is wrong with those that cannot be used.
 
         A chunk is written when all its images are drawn, while the next are drawn; when the work is cancelled or fails,
-        what is there of it. Chunks are cut of the tries before
-        anything is known of the pictures, so that the same tries always make the same files.
+        what is there of it. Chunks are cut of the tries before anything is known of the pictures, so that the same
+        tries always make the same files.
         """
         size = self._recipe.generation.images_per_chunk
         chunk_of = {one: number // size for number, one in enumerate(tried)}

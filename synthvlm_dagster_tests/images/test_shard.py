@@ -1,4 +1,6 @@
 import io
+import itertools
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -281,14 +283,22 @@ def test_an_error_in_the_middle_keeps_finished_chunks(tiny_recipe: Callable[...,
     storage = Storage(recipe.storage)
     write_plan(storage, captions=24)
 
+    failed = threading.Event()
+    decoded = itertools.count(1)
+
     def fail_at_the_sixth_batch() -> None:
         if len(generator.batches) == 6:
+            failed.set()
             raise ModelError("out of order")
 
-    generator = NoiseGenerator(on_denoise=fail_at_the_sixth_batch)
+    def keep_the_fifth_on_the_device() -> None:
+        if next(decoded) == 5:
+            assert failed.wait(60)
+
+    generator = NoiseGenerator(on_denoise=fail_at_the_sixth_batch, on_decode=keep_the_fifth_on_the_device)
     with pytest.raises(ModelError, match="out of order"):
         generate_shard(recipe, storage, SHARD, generator)
-    # Of five batches of 2 the last may have been on the device; chunks hold 4.
+    # Of six batches of 2 the fifth was on the device, and the sixth failed.
     assert len(missing(recipe, storage)) == 4
     assert generate_shard(recipe, storage, SHARD, NoiseGenerator()).made == 4
 
