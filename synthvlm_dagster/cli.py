@@ -14,7 +14,15 @@ from rich.console import Console
 
 from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.operations.home import PROJECT_FILES, lay_out_dagster_home, project_file, set_dagster_home
-from synthvlm_dagster.recipe import RECIPE_VARIABLE, RECIPES_FOLDER, active_recipe, load_recipe, packaged_recipes
+from synthvlm_dagster.recipe import (
+    RECIPE_FILE,
+    RECIPE_VARIABLE,
+    RECIPES_FOLDER,
+    active_recipe,
+    active_recipe_name,
+    load_recipe,
+    packaged_recipes,
+)
 
 if TYPE_CHECKING:
     from synthvlm_dagster.operations.run import Pipeline
@@ -22,13 +30,14 @@ if TYPE_CHECKING:
 
 console = Console(highlight=False, soft_wrap=True)
 
+DEFAULT_RECIPE = f"${RECIPE_VARIABLE}, or {RECIPE_FILE} in this folder, or demo"
+
 recipe_option = click.option(
     "--recipe",
     "-r",
-    envvar=RECIPE_VARIABLE,
-    default="demo",
-    show_default=True,
-    help=f"Recipe file, or the name of a packaged one. Also read from ${RECIPE_VARIABLE}.",
+    default=active_recipe_name,
+    show_default=DEFAULT_RECIPE,
+    help="Recipe file, or the name of a packaged one.",
 )
 
 
@@ -50,7 +59,7 @@ def init(folder: Path, template: str) -> None:
         if template not in packaged_recipes():
             raise click.UsageError(f"no packaged recipe {template!r}; there are: {', '.join(packaged_recipes())}")
         folder.mkdir(parents=True, exist_ok=True)
-        sources = {"recipe.yaml": RECIPES_FOLDER / f"{template}.yaml"}
+        sources = {RECIPE_FILE: RECIPES_FOLDER / f"{template}.yaml"}
         sources |= {name: project_file(name) for name in PROJECT_FILES}
         for name, source in sources.items():
             target = folder / name
@@ -59,9 +68,9 @@ def init(folder: Path, template: str) -> None:
             else:
                 shutil.copyfile(source, target)
                 console.print(f"written  {target}", markup=False)
-        recipe = folder / "recipe.yaml"
+        change_folder = "" if folder.resolve() == Path.cwd() else f"  cd {folder}\n"
         console.print(
-            f"\nEdit {recipe}, then:\n  synthvlm check --recipe {recipe}\n  synthvlm run   --recipe {recipe}",
+            f"\nEdit {folder / RECIPE_FILE}, then:\n{change_folder}  synthvlm check\n  synthvlm run",
             markup=False,
         )
 
@@ -142,7 +151,7 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
     "recipes",
     multiple=True,
     help="Recipe file, or the name of a packaged one; once for each recipe that uses the storage. "
-    f"[default: ${RECIPE_VARIABLE}, or demo]",
+    f"[default: ({DEFAULT_RECIPE})]",
 )
 @click.option(
     "--older-than",
@@ -167,7 +176,7 @@ def gc(recipes: tuple[str, ...], age: str, yes: bool) -> None:
     if seconds is None:
         raise click.UsageError(f"--older-than {age}: write a number and s, m, h or d, for example 24h")
     with plain_errors():
-        use_recipe(recipes[0] if recipes else os.environ.get(RECIPE_VARIABLE) or "demo")
+        use_recipe(recipes[0] if recipes else active_recipe_name())
         from synthvlm_dagster.operations.garbage.find import delete_garbage, find_garbage
         from synthvlm_dagster.operations.garbage.references import find_references
         from synthvlm_dagster.storage import Storage

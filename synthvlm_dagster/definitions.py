@@ -20,7 +20,7 @@ from synthvlm_dagster.operations.regeneration.job import regenerate_weak_pairs
 from synthvlm_dagster.operations.repair.job import repair_shards
 from synthvlm_dagster.operations.repair.sensor import repair_failed_shards
 from synthvlm_dagster.operations.runs.executor import watched_in_process_executor
-from synthvlm_dagster.operations.runs.sensors import dead_runs
+from synthvlm_dagster.operations.runs.sensors import dead_runs, lost_retries
 from synthvlm_dagster.operations.schedules import SCHEDULES
 from synthvlm_dagster.operations.terminal_log import terminal_log
 from synthvlm_dagster.recipe import active_recipe
@@ -58,7 +58,7 @@ defs = dg.Definitions(
     ],
     jobs=[refresh_dataset, regenerate_weak_pairs, repair_shards],
     schedules=SCHEDULES,
-    sensors=[dataset_follows_scores, dead_runs, failed_runs, new_captions, repair_failed_shards],
+    sensors=[dataset_follows_scores, dead_runs, failed_runs, lost_retries, new_captions, repair_failed_shards],
     resources={"recipe": active_recipe(), "storage": Storage(active_recipe().storage)},
     executor=watched_in_process_executor,
     loggers={"console": terminal_log},

@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synthvlm_dagster.errors import RecipeError
-from synthvlm_dagster.recipe import Recipe, load_recipe, packaged_recipes, parse_recipe
+from synthvlm_dagster.recipe import (
+    RECIPE_FILE,
+    RECIPE_VARIABLE,
+    Recipe,
+    active_recipe_name,
+    load_recipe,
+    packaged_recipes,
+    parse_recipe,
+)
 from synthvlm_dagster_tests.smallest_recipe import SMALLEST
 
 
@@ -168,3 +176,13 @@ def test_when_something_runs_changes_nothing_that_is_built():
     scheduled = parse(SMALLEST + "operations: {refresh: {cron: '5 5 * * *'}}")
     assert scheduled != parse(SMALLEST)
     assert scheduled.what_is_built == parse(SMALLEST).what_is_built
+
+
+def test_a_recipe_in_the_folder_is_the_default_and_the_variable_comes_over_it(tmp_path, monkeypatch):
+    monkeypatch.delenv(RECIPE_VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert active_recipe_name() == "demo"
+    (tmp_path / RECIPE_FILE).write_text("name: mine\n")
+    assert active_recipe_name() == str(tmp_path / "recipe.yaml")
+    monkeypatch.setenv(RECIPE_VARIABLE, "synthvlm-100k")
+    assert active_recipe_name() == "synthvlm-100k"

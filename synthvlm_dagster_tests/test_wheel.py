@@ -57,9 +57,9 @@ def test_recipes_models_and_captions_are_inside(installed):
 def test_a_project_can_be_started_from_it(installed, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER", "SYNTHVLM"))}
     environment["PYTHONPATH"] = str(installed)
-    for words in (("init",), ("check", "--recipe", "recipe.yaml"), ("plan", "--recipe", "recipe.yaml")):
+    for command in ("init", "check", "plan"):
         outcome = subprocess.run(
-            [sys.executable, "-m", "synthvlm_dagster.cli", *words],
+            [sys.executable, "-m", "synthvlm_dagster.cli", command],
             cwd=tmp_path,
             env=environment,
             text=True,

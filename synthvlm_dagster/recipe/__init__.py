@@ -25,10 +25,11 @@ from synthvlm_dagster.recipe.generation import (
     Vae,
 )
 from synthvlm_dagster.recipe.loading import (
+    RECIPE_FILE,
     RECIPE_VARIABLE,
     RECIPES_FOLDER,
     active_recipe,
-    active_recipe_path,
+    active_recipe_name,
     load_recipe,
     packaged_recipes,
     parse_recipe,
@@ -55,6 +56,7 @@ from synthvlm_dagster.recipe.sources import CaptionSource, SourceColumns
 
 __all__ = [
     "RECIPES_FOLDER",
+    "RECIPE_FILE",
     "RECIPE_VARIABLE",
     "AestheticJudge",
     "Attempts",
@@ -100,7 +102,7 @@ __all__ = [
     "Vae",
     "VqaJudge",
     "active_recipe",
-    "active_recipe_path",
+    "active_recipe_name",
     "load_recipe",
     "packaged_recipes",
     "parse_recipe",

@@ -21,6 +21,9 @@ from synthvlm_dagster.recipe.section import LocationMark, Section
 
 RECIPES_FOLDER = Path(__file__).parent.parent / "recipes"
 RECIPE_VARIABLE = "SYNTHVLM_RECIPE"
+RECIPE_FILE = "recipe.yaml"
+"""What the recipe of a project is called: the one that commands in its folder use."""
+
 _FACTS_OF_A_MODEL = ("revision", "variant", "licence")
 """Keys of a preset that say nothing of another model than its own."""
 
@@ -78,13 +81,14 @@ def _over_preset(content: dict[Any, Any]) -> dict[Any, Any]:
 
 @cache
 def active_recipe() -> Recipe:
-    """The recipe that $SYNTHVLM_RECIPE names, or the demo's; read once per process."""
-    return load_recipe(active_recipe_path())
+    """The recipe of `active_recipe_name`; read once per process."""
+    return load_recipe(active_recipe_name())
 
 
-def active_recipe_path() -> Path:
-    """File of the recipe that $SYNTHVLM_RECIPE names, or of the demo's."""
-    return _recipe_file(os.environ.get(RECIPE_VARIABLE) or "demo")
+def active_recipe_name() -> str:
+    """What $SYNTHVLM_RECIPE names; without it recipe.yaml in the current folder; without that the packaged demo."""
+    here = Path(RECIPE_FILE)
+    return os.environ.get(RECIPE_VARIABLE) or (str(here.resolve()) if here.is_file() else "demo")
 
 
 def packaged_recipes() -> list[str]:

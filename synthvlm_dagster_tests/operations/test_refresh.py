@@ -13,6 +13,7 @@ from synthvlm_dagster.operations.notifications import failed_runs as failed_runs
 from synthvlm_dagster.operations.notifications.failed_runs import UI_VARIABLE, failed_runs
 from synthvlm_dagster.operations.notifications.webhook import WEBHOOK_VARIABLE
 from synthvlm_dagster.operations.refresh import LAUNCHED_BY_TAG, REFRESH_JOB, refresh_dataset
+from synthvlm_dagster.operations.runs.lost_retries import LOST_RETRY
 from synthvlm_dagster_tests.end_to_end.project import make_project
 from synthvlm_dagster_tests.operations.small_pipeline import SmallProject, caption
 
@@ -84,6 +85,13 @@ def test_a_refresh_that_fails_names_the_run_and_its_error_and_is_told(small_proj
     assert facts == {"recipe": "tiny", "what": "refresh_dataset", "run": result.run_id, "link": link}
     assert message.splitlines()[0][:200] in text
     assert link in text
+
+    asked_again = dg.DagsterEvent(end.event_type_value, end.job_name, message=LOST_RETRY)
+    context = dg.build_run_status_sensor_context(
+        "failed_runs", asked_again, instance, result.dagster_run, resources={"recipe": project.recipe}
+    ).for_run_failure()
+    assert "has been told of" in failed_runs(context).skip_message
+    assert len(told) == 1
 
 
 def test_a_run_of_shards_is_told_by_its_assets_and_shards():

@@ -7,6 +7,7 @@ import dagster as dg
 from synthvlm_dagster.operations.failures import failure_in_words
 from synthvlm_dagster.operations.notifications.webhook import WEBHOOK_VARIABLE, notify
 from synthvlm_dagster.operations.run import ASSET_JOB, RANGE_END_TAG, RANGE_START_TAG
+from synthvlm_dagster.operations.runs.lost_retries import LOST_RETRY
 from synthvlm_dagster.recipe import Recipe
 
 UI_VARIABLE = "SYNTHVLM_UI_URL"
@@ -29,6 +30,8 @@ def failed_runs(context: dg.RunFailureSensorContext, recipe: dg.ResourceParam[Re
     """
     if not os.environ.get(WEBHOOK_VARIABLE):
         return dg.SkipReason(f"${WEBHOOK_VARIABLE} is not set: nobody is told")
+    if context.failure_event.message == LOST_RETRY:
+        return dg.SkipReason("this failure has been told of")
     run = context.dagster_run
     facts = {"recipe": recipe.name, **describe_run(run)}
     lines = [f"{name}: {value}" for name, value in facts.items()]

@@ -1,8 +1,9 @@
-"""The sensor that ends runs whose process is gone."""
+"""The sensors that end runs whose process is gone, and see to it that they are tried again."""
 
 import dagster as dg
 
 from synthvlm_dagster.operations.runs.dead_runs import end_dead_runs
+from synthvlm_dagster.operations.runs.lost_retries import ask_for_lost_retries
 
 
 @dg.sensor(
@@ -23,3 +24,19 @@ def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     return dg.SkipReason(
         f"{len(ended)} runs whose process is gone were ended" if ended else "every run has its process"
     )
+
+
+@dg.sensor(
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=15,
+    description="Asks again for automatic retries that Dagster has not launched. Leave it on.",
+)
+def lost_retries(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Has Dagster launch a retry that it owes a failed run and has lost: it tries that once, and can miss the moment.
+
+    Without it such a run is not tried again, and a backfill that it belongs to never ends: leave it on.
+    """
+    asked_for = ask_for_lost_retries(context.instance)
+    for run in asked_for:
+        context.log.warning(f"run {run.run_id} was not tried again: its retry is asked for")
+    return dg.SkipReason(f"{len(asked_for)} retries were asked for again" if asked_for else "no retry is owed")

@@ -1,8 +1,11 @@
 """Real services, real runs, kill -9: what becomes of the runs, their processes and their slots of the pool `gpu`."""
 
+import time
+
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.events.log import EventLogEntry
 
 from synthvlm_dagster.operations.runs.gpu_pool import set_pool_limit
 from synthvlm_dagster_tests.end_to_end.deployment import (
@@ -129,3 +132,29 @@ def test_a_power_cut_leaves_no_zombie(waiting):
     waiting.wait_for_gpu(again)
     waiting.let_go()
     waiting.wait_for(again, SUCCESS)
+
+
+def test_a_retry_that_the_daemon_missed_is_launched(waiting):
+    """Dagster records a failure in two writes; its daemon looks between them, and never again."""
+    run = waiting.launch()
+    waiting.wait_for_gpu(run)
+    instance = waiting.instance
+    failure = dg.DagsterEvent(dg.DagsterEventType.RUN_FAILURE.value, "waiting", message="killed")
+    entry = EventLogEntry(None, "error", "", run, time.time(), job_name="waiting", dagster_event=failure)
+    instance.event_log_storage.store_event(entry)
+    event_id = instance.event_log_storage.get_maximum_record_id()
+    wait_until(lambda: int(looked_up_to(instance)) >= event_id, "the daemon has looked")
+    assert waiting.status(run) == dg.DagsterRunStatus.STARTED
+
+    instance.run_storage.handle_run_event(run, failure)
+    instance.add_run_tags(run, {"dagster/will_retry": "true"})
+    again = waiting.retry_of(run)
+    waiting.wait_for_gpu(again)
+    waiting.let_go()
+    waiting.wait_for(again, SUCCESS)
+
+
+def looked_up_to(instance: dg.DagsterInstance) -> str:
+    """The last failure that Dagster's daemon has looked at."""
+    key = f"EVENT_LOG_CONSUMER_CURSOR-{dg.DagsterEventType.RUN_FAILURE.value}"
+    return instance.daemon_cursor_storage.get_cursor_values({key}).get(key, "0")

@@ -8,7 +8,7 @@ import dagster as dg
 
 from synthvlm_dagster.gpu_leases import take_lease
 from synthvlm_dagster.operations.runs.executor import watched_in_process_executor
-from synthvlm_dagster.operations.runs.sensors import dead_runs
+from synthvlm_dagster.operations.runs.sensors import dead_runs, lost_retries
 
 GPUS = ("gpu-one", "gpu-two")
 DONE = "done"
@@ -32,4 +32,4 @@ def waiting() -> None:
     wait_with_gpu()
 
 
-defs = dg.Definitions(jobs=[waiting], sensors=[dead_runs])
+defs = dg.Definitions(jobs=[waiting], sensors=[dead_runs, lost_retries])
