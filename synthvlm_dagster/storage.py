@@ -10,11 +10,15 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 from urllib.parse import unquote
@@ -27,6 +31,7 @@ from synthvlm_dagster.credentials import credentials_in
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.folder_swap import TEMPORARY_PREFIX, replaced_folder, sync
 from synthvlm_dagster.object_stores import filesystem_at
+from synthvlm_dagster.remote_files import RemoteFile, RemoteVersion, version_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -35,6 +40,8 @@ WHOLE_TABLE = "table.parquet"
 UNREADABLE_TABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 """What polars raises where a parquet file is damaged inside; which one, it does not always say."""
 SET_ASIDE_SUFFIX = ".corrupt"
+NAMED_BY_CONTENT = re.compile(r"/chunk-[0-9a-f]{10}-([0-9a-f]{16})\.parquet$")
+"""The end of a path whose file is never changed, because its name holds a digest of what is in it."""
 
 _PARQUET = b"PAR1"
 _DAMAGED = (OSError, ValueError, TypeError, LookupError, RuntimeError, SystemError)
@@ -44,6 +51,8 @@ _BATCH_ROWS = 65_536
 _READ_BYTES = 1 << 20
 _READ_AHEAD_BYTES = 8 << 20
 """What one request to an object store brings where a file is read from front to back."""
+_REMOTE_READERS = 16
+"""Files of an object store that are opened at once."""
 
 
 class StoredFile(NamedTuple):
@@ -80,6 +89,7 @@ class Storage:
             raise StorageError(f"{url}: cannot be used as storage: {error}") from error
         self._root = self._root.rstrip("/")
         self._is_local = isinstance(self._fs, LocalFileSystem)
+        self._unchanging: dict[str, RemoteVersion] = {}
 
     @property
     def is_local(self) -> bool:
@@ -97,14 +107,7 @@ class Storage:
         Raises:
             StorageError: the store cannot be reached, which says nothing about its files.
         """
-        with self._explained(folder, "listed"):
-            self._forget_listings()
-            try:
-                found = self._fs.find(self._full(folder))
-            except FileNotFoundError:
-                return []
-        paths = (path.removeprefix(self._root).lstrip("/") for path in found)
-        return sorted(path for path in paths if path.endswith(suffix) and not _is_temporary(path))
+        return self._finished(self._listed(folder), suffix)
 
     def every_file(self) -> list[StoredFile]:
         """All files of the store, sorted by path: those of tables, and temporary and damaged ones, which `files` omits.
@@ -112,15 +115,9 @@ class Storage:
         Raises:
             StorageError: the store cannot be listed.
         """
-        with self._explained("", "listed"):
-            self._forget_listings()
-            try:
-                found = self._fs.find(self._root, detail=True)
-            except FileNotFoundError:
-                return []
         return sorted(
-            StoredFile(path.removeprefix(self._root).lstrip("/"), int(info.get("size") or 0), _time_of_change(info))
-            for path, info in found.items()
+            StoredFile(path, int(info.get("size") or 0), _time_of_change(info))
+            for path, info in self._listed("", sizes=True).items()
         )
 
     def exists(self, path: str) -> bool:
@@ -186,6 +183,7 @@ class Storage:
             StorageError: the file cannot be renamed.
         """
         renamed = f"{path}{SET_ASIDE_SUFFIX}"
+        self._unchanging.pop(path, None)
         with self._explained(path, "renamed, though it is damaged"):
             self._fs.mv(self._inside(path), self._inside(renamed))
         return renamed
@@ -279,14 +277,15 @@ class Storage:
         Raises:
             StorageError: the table has no file yet, or is one file on a disk that is cut or no parquet file.
         """
-        paths = self.files(table, ".parquet")
+        listed = self._listed(table)
+        paths = self._finished(listed, ".parquet")
         if not paths:
             raise _missing_table(self.url(table))
         # Of a table in many files the damaged ones are set aside where it is made again.
         for path in paths:
             if self._is_local and path.endswith(f"/{WHOLE_TABLE}"):
                 _require_parquet(self._full(path))
-        return self.scan_files(paths)
+        return self._scan(paths, version_of(listed[paths[0]]))
 
     def scan_files(self, paths: list[str]) -> pl.LazyFrame:
         """The rows of the given parquet files (at least one), lazily, in the given order.
@@ -298,27 +297,30 @@ class Storage:
         Raises:
             StorageError: on an object store, the first file cannot be fetched; a query raises it for the others.
         """
+        return self._scan(paths)
+
+    def _scan(self, paths: list[str], first: RemoteVersion | None = None) -> pl.LazyFrame:
+        """As `scan_files`; `first` is what the store has said a moment ago of the first file, where it was asked."""
         if self._is_local:
             full = [self._full(path) for path in paths]
             return pl.scan_parquet(full, hive_partitioning=False, glob=False)
 
         from pyarrow.parquet import ParquetFile
 
-        with self._open_remote(paths[0]) as file:
+        with self._open_remote(paths[0], first) as file:
             schema = pl.DataFrame(ParquetFile(file).schema_arrow.empty_table()).schema
 
         def read(
             columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _: int | None
         ) -> Iterator[pl.DataFrame]:
-            for path in paths:
-                with self._open_remote(path) as file:
-                    for frame in _batches(file, columns):
-                        part = frame if rows is None else frame.head(rows)
-                        yield part if predicate is None else part.filter(predicate)
-                        if rows is not None:
-                            rows -= part.height
-                            if not rows:
-                                return
+            for file in self._open_ahead(paths):
+                for frame in _batches(file, columns):
+                    part = frame if rows is None else frame.head(rows)
+                    yield part if predicate is None else part.filter(predicate)
+                    if rows is not None:
+                        rows -= part.height
+                        if not rows:
+                            return
 
         return register_io_source(read, schema=schema, explain_name="parquet", explain_detail=self.url(paths[0]))
 
@@ -415,6 +417,25 @@ class Storage:
             with suppress(Exception):
                 self._delete_all(beside)
 
+    def _finished(self, paths: Iterable[str], suffix: str) -> list[str]:
+        return sorted(path for path in paths if path.endswith(suffix) and not _is_temporary(path))
+
+    def _listed(self, folder: str, *, sizes: bool = False) -> dict[str, dict[str, Any]]:
+        """What the file system knows of every file below a folder, by path; on a disk only where `sizes` are wanted."""
+        with self._explained(folder, "listed"):
+            self._forget_listings()
+            try:
+                found = self._fs.find(self._full(folder), detail=sizes or not self._is_local)
+            except FileNotFoundError:
+                return {}
+        known = found if isinstance(found, dict) else {path: {} for path in found}
+        listed = {path.removeprefix(self._root).lstrip("/"): details for path, details in known.items()}
+        if not self._is_local:
+            self._unchanging |= {
+                path: version_of(details) for path, details in listed.items() if NAMED_BY_CONTENT.search(path)
+            }
+        return listed
+
     def _delete_all(self, full_paths: list[str]) -> None:
         if full_paths:
             self._fs.rm(full_paths)
@@ -443,10 +464,48 @@ class Storage:
         except OSError as error:
             raise StorageError(f"{self.url(path)}: cannot be written: {error}") from error
 
-    def _open_remote(self, path: str) -> _RemoteFile:
-        with self._explained(path, "read"):
+    def _open_remote(self, path: str, version: RemoteVersion | None = None) -> RemoteFile:
+        """A file of an object store; with its `version`, where that was told a moment ago, nothing is asked for."""
+        full, explained = self._full(path), partial(self._explained, path, "read")
+        # Where the name tells the content, what a listing has told of the file is true as long as it is there.
+        if version := version or self._unchanging.get(path):
+            return RemoteFile(
+                self.url(path), version, lambda start, end: self._fs.cat_file(full, start=start, end=end), explained
+            )
+        with explained():
             self._forget_listings()
-            return _RemoteFile(self._fs.open(self._full(path), "rb", cache_type="none"), self, path)
+            stream = self._fs.open(full, "rb", cache_type="none")
+            version = version_of(getattr(stream, "details", None) or self._fs.info(full))
+
+        def read(start: int, end: int) -> bytes:
+            stream.seek(start)
+            return stream.read(end - start)
+
+        return RemoteFile(self.url(path), version, read, explained)
+
+    def _open_ahead(self, paths: Sequence[str]) -> Iterator[RemoteFile]:
+        """The files of an object store in order; while one is read, some after it are opened, and small ones fetched.
+
+        From an object store each answer takes a while, however little is asked for.
+        """
+
+        def open_and_fetch(path: str) -> RemoteFile:
+            file = self._open_remote(path)
+            file.fetch_if_small()
+            return file
+
+        coming: deque[Future[RemoteFile]] = deque()
+        threads = ThreadPoolExecutor(_REMOTE_READERS, "open")
+        try:
+            for number in range(len(paths)):
+                coming.extend(
+                    threads.submit(open_and_fetch, path)
+                    for path in paths[number + len(coming) : number + _REMOTE_READERS]
+                )
+                with coming.popleft().result() as file:
+                    yield file
+        finally:
+            threads.shutdown(cancel_futures=True)
 
     def _details(self, path: str) -> dict[str, Any] | None:
         """What the file system knows of a file; None when it is not there."""
@@ -520,39 +579,6 @@ class Storage:
         return full
 
 
-class _RemoteFile(io.RawIOBase):
-    """A file of an object store: each read is one request, and its errors are StorageErrors."""
-
-    def __init__(self, stream: Any, storage: Storage, path: str) -> None:
-        self._stream = stream
-        self._storage = storage
-        self._path = path
-        self._size = stream.seek(0, io.SEEK_END)
-        stream.seek(0)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._stream.seek(offset, whence)
-
-    def readinto(self, buffer: Any) -> int:
-        with self._storage._explained(self._path, "read"):
-            wanted = min(len(buffer), self._size - self._stream.tell())
-            content = self._stream.read(wanted)
-            if len(content) < wanted:
-                raise OSError(f"{len(content)} of {wanted} bytes came")
-        buffer[: len(content)] = content
-        return len(content)
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
-
-
 class TemporaryTable:
     """Rows on the local disk for this process alone, for what does not fit into memory.
 
@@ -615,7 +641,7 @@ def _batches(file: IO[bytes] | io.RawIOBase, columns: Sequence[str] | None) -> I
     from pyarrow.parquet import ParquetFile
 
     # Pre-buffered, the columns of a row group are one read, not one each.
-    parquet = ParquetFile(file, pre_buffer=isinstance(file, _RemoteFile))
+    parquet = ParquetFile(file, pre_buffer=isinstance(file, RemoteFile))
     for group in range(parquet.num_row_groups):
         for batch in parquet.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group], columns=columns):
             yield pl.DataFrame(batch)

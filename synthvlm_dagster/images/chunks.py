@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,12 +11,11 @@ import polars as pl
 
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.fingerprint import fingerprint
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.storage import NAMED_BY_CONTENT, Storage
 
 _UNREADABLE = (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 """What polars and pyarrow raise for bytes that are no whole parquet file (pyarrow's ArrowInvalid is a ValueError)."""
 
-_NAME_WITH_DIGEST = re.compile(r"/chunk-[0-9a-f]{10}-([0-9a-f]{16})\.parquet$")
 _DIGEST_BYTES = 8
 _READ_BYTES = 1 << 20
 _REMOTE_READERS = 16
@@ -104,7 +102,7 @@ def set_damaged_aside(storage: Storage, table: str, on_progress: Callable[[str],
 
 
 def _is_damaged(storage: Storage, path: str) -> bool:
-    named = _NAME_WITH_DIGEST.search(path)
+    named = NAMED_BY_CONTENT.search(path)
     if named is None:
         return read_columns(storage, path, ["image_id"]) is None
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)

@@ -121,7 +121,7 @@ def added_attempts(
     return pl.concat([empty, *(chunk for chunk in chunks if chunk is not None)])
 
 
-def added_attempts_table(recipe: Recipe, shard: str | None, folder: str = ADDED_ATTEMPTS) -> str:
+def added_attempts_table(recipe: Recipe, shard: str | None = None, folder: str = ADDED_ATTEMPTS) -> str:
     """Path of the table of a shard's added attempts, or of the folder with those of all shards."""
     return f"{folder}/{generator_name(recipe)}" + (f"/{shard}" if shard else "")
 

@@ -9,7 +9,6 @@ import polars as pl
 
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.chunks import present_ids, read_columns
-from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.images.table import FAILED_SCHEMA, IMAGE_SCHEMA, failed_images_table, images_table
 from synthvlm_dagster.recipe import Recipe
@@ -35,13 +34,12 @@ def planned_images(recipe: Recipe, storage: Storage, shard: str | None = None) -
         StorageError: nothing has been planned yet, or the store cannot be reached.
     """
     plan = read_plan(recipe, storage, shard)
-    made_in, failed_in = _folders(recipe, shard)
-    chunks = present_ids(storage, storage.files(made_in, ".parquet"))
+    chunks = present_ids(storage, storage.files(images_table(recipe, shard), ".parquet"))
     present = pl.DataFrame(
         {"image_id": [name for ids in chunks.values() for name in ids or ()]}, {"image_id": pl.String}
     )
     rest = plan.join(present, on="image_id", how="anti", maintain_order="left").join(
-        _last_tries(storage, failed_in), on="image_id", how="left", maintain_order="left"
+        _last_tries(storage, failed_images_table(recipe, shard)), on="image_id", how="left", maintain_order="left"
     )
     failed = (pl.col("retry") >= recipe.generation.retries).fill_null(False)
     return PlannedImages(
@@ -108,12 +106,6 @@ def _with_later_columns(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows.with_columns(**{name: value for name, value in later.items() if name not in present}).select(
         *IMAGE_SCHEMA
     )
-
-
-def _folders(recipe: Recipe, shard: str | None) -> tuple[str, str]:
-    if shard is not None:
-        return images_table(recipe, shard), failed_images_table(recipe, shard)
-    return f"images/{generator_name(recipe)}", f"failed_images/{generator_name(recipe)}"
 
 
 def _last_tries(storage: Storage, folder: str) -> pl.DataFrame:

@@ -101,14 +101,14 @@ class EncodedImage(NamedTuple):
     """Pixels."""
 
 
-def images_table(recipe: Recipe, shard: str) -> str:
-    """Path of a shard's table in the store."""
-    return f"images/{generator_name(recipe)}/{shard}"
+def images_table(recipe: Recipe, shard: str | None = None) -> str:
+    """Path of a shard's table in the store; without a shard, of the folder with those of all shards."""
+    return f"images/{generator_name(recipe)}" + (f"/{shard}" if shard else "")
 
 
-def failed_images_table(recipe: Recipe, shard: str) -> str:
-    """Path of the table of a shard's tries that gave no usable picture."""
-    return f"failed_images/{generator_name(recipe)}/{shard}"
+def failed_images_table(recipe: Recipe, shard: str | None = None) -> str:
+    """Path of the table of a shard's tries that gave no usable picture, or of the folder with those of all shards."""
+    return f"failed_images/{generator_name(recipe)}" + (f"/{shard}" if shard else "")
 
 
 def image_suffix(recipe: Recipe) -> str:

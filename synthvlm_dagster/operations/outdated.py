@@ -13,7 +13,7 @@ from synthvlm_dagster.images.present import shard_progress
 from synthvlm_dagster.one_run import changes, recipe_of_table
 from synthvlm_dagster.operations.further_attempts import next_attempts, tried_images, waiting
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.scores.shard import is_measured
+from synthvlm_dagster.scores.shard import unmeasured_shards
 from synthvlm_dagster.shards import CODE_VERSION_TAG, DATA_VERSION_TAG, INPUT_VERSION_TAG
 from synthvlm_dagster.storage import WHOLE_TABLE, Storage
 
@@ -95,18 +95,17 @@ def shards_to_generate(instance: dg.DagsterInstance, recipe: Recipe, storage: St
 def shards_to_score(instance: dg.DagsterInstance, recipe: Recipe, storage: Storage) -> list[str]:
     """Shards with images to measure, or that Dagster has no record of; in order."""
     recorded = instance.get_materialized_partitions(dg.AssetKey("image_scores"))
-    return [shard for shard in recipe.shard_keys if shard not in recorded or not is_measured(recipe, storage, shard)]
+    unmeasured = unmeasured_shards(recipe, storage, recipe.shard_keys)
+    return [shard for shard in recipe.shard_keys if shard not in recorded or shard in unmeasured]
 
 
 def shards_to_extend(instance: dg.DagsterInstance, recipe: Recipe, storage: Storage) -> list[str]:
     """Shards in which a caption gets another attempt, or waits for one, or that Dagster has no record of; in order."""
     recorded = instance.get_materialized_partitions(dg.AssetKey("further_attempts"))
     recipe = recipe_of_plan(recipe, storage)
-    return [
-        shard
-        for shard in recipe.shard_keys
-        if shard not in recorded or _wants_attempts(tried_images(recipe, storage, shard), recipe)
-    ]
+    tried = tried_images(recipe, storage).partition_by("shard", as_dict=True)
+    unfinished = {shard for (shard,), images in tried.items() if _wants_attempts(images, recipe)}
+    return [shard for shard in recipe.shard_keys if shard not in recorded or shard in unfinished]
 
 
 def _wants_attempts(tried: pl.DataFrame, recipe: Recipe) -> bool:

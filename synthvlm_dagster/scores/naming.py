@@ -28,31 +28,33 @@ def scorer_name(recipe: Recipe) -> str:
     return f"{_slug(clip.model)}-{fingerprint(weights, clip.prompt_prefix, clip.dtype, ssim_settings(recipe))}"
 
 
-def scores_table(recipe: Recipe, shard: str) -> str:
-    """Path in the store of one shard's scores by this recipe's generator and scorer."""
-    return f"scores/{generator_name(recipe)}/{scorer_name(recipe)}/{shard}"
+def scores_table(recipe: Recipe, shard: str | None = None) -> str:
+    """Path in the store of one shard's scores by this recipe's generator and scorer; without a shard, of all theirs."""
+    return _of_shard(f"scores/{generator_name(recipe)}/{scorer_name(recipe)}", shard)
 
 
-def judge_table(recipe: Recipe, judge: str, shard: str) -> str:
+def judge_table(recipe: Recipe, judge: str, shard: str | None = None) -> str:
     """Path in the store of one shard's values by a held-out judge: `scores/<generator>/<judge>-<fingerprint>/<shard>`.
+
+    Without a shard, of the folder that holds those of all shards.
 
     Raises:
         ModelError: a model of the judge is a path, and nothing is there.
     """
     section = getattr(recipe.scoring.judges, judge)
     settings = section.model_dump(mode="json", exclude={"batch_size"})
-    return f"scores/{generator_name(recipe)}/{judge}-{fingerprint(_with_identities(settings))}/{shard}"
+    return _of_shard(f"scores/{generator_name(recipe)}/{judge}-{fingerprint(_with_identities(settings))}", shard)
 
 
-def embeddings_table(recipe: Recipe, shard: str) -> str:
-    """Path in the store of the image embeddings of one shard by the CLIP model that scores.
+def embeddings_table(recipe: Recipe, shard: str | None = None) -> str:
+    """Path in the store of the image embeddings of one shard by the CLIP model that scores; without one, of all.
 
     Raises:
         ModelError: the CLIP model is a path, and nothing is there.
     """
     clip = recipe.scoring.clip
     name = f"{_slug(clip.model)}-{fingerprint(_weights(clip.model, clip.pretrained), clip.dtype)}"
-    return f"embeddings/{generator_name(recipe)}/{name}/{shard}"
+    return _of_shard(f"embeddings/{generator_name(recipe)}/{name}", shard)
 
 
 def reduced_size(recipe: Recipe) -> int:
@@ -81,6 +83,10 @@ def scoring_version(recipe: Recipe) -> str:
     scoring = recipe.scoring
     judges = [scoring.judges] if scoring.judges.configured else []
     return fingerprint(scoring.clip, ssim_settings(recipe), *judges)
+
+
+def _of_shard(folder: str, shard: str | None) -> str:
+    return folder + (f"/{shard}" if shard else "")
 
 
 def _slug(model: str) -> str:

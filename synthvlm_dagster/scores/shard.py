@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import polars as pl
 
-from synthvlm_dagster.images.chunks import read_columns, set_damaged_aside, write_chunk
+from synthvlm_dagster.images.chunks import present_ids, read_columns, set_damaged_aside, write_chunk
 from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.images.present import read_images
+from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
@@ -128,16 +129,26 @@ def missing_scores(recipe: Recipe, storage: Storage, shard: str) -> pl.LazyFrame
 
 
 def is_measured(recipe: Recipe, storage: Storage, shard: str) -> bool:
-    """Whether `score_shard` would find nothing to do: every image has its scores, judges' values and embedding.
+    """Whether `score_shard` would find nothing to do; see `unmeasured_shards`."""
+    return shard not in unmeasured_shards(recipe, storage, [shard])
+
+
+def unmeasured_shards(recipe: Recipe, storage: Storage, shards: Sequence[str]) -> set[str]:
+    """Those of some shards in which an image lacks its scores, the value of a judge of the recipe, or its embedding.
+
+    A file that cannot be read counts as not there. Reads the ids alone, of all shards together.
 
     Raises:
-        StorageError: nothing has been planned yet.
+        StorageError: nothing has been planned yet, or the store cannot be reached.
     """
-    if not missing_scores(recipe, storage, shard).limit(1).collect().is_empty():
-        return False
-    embedded = _measured_ids(storage, embeddings_table(recipe, shard))
-    images = read_images(recipe, storage, shard).select("image_id").collect()["image_id"]
-    return embedded.issuperset(images)
+    judges = (judge_table(recipe, judge) for judge in recipe.scoring.judges.configured)
+    of_image = ["image_id", "shard"]
+    images = _ids(storage, images_table(recipe), shards).join(read_plan(recipe, storage), on=of_image, how="semi")
+    return {
+        shard
+        for table in (scores_table(recipe), embeddings_table(recipe), *judges)
+        for shard in images.join(_ids(storage, table, shards), on=of_image, how="anti")["shard"].unique()
+    }
 
 
 def read_scores(recipe: Recipe, storage: Storage, shard: str | None = None) -> pl.LazyFrame:
@@ -154,15 +165,14 @@ def read_scores(recipe: Recipe, storage: Storage, shard: str | None = None) -> p
     """
     planned = read_plan(recipe, storage, shard).lazy().select("image_id")
     shards = recipe.shard_keys if shard is None else [shard]
-    paths = [path for key in shards for path in storage.files(scores_table(recipe, key), ".parquet")]
+    paths = _files(storage, scores_table(recipe), shards)
     if not paths:
         return pl.LazyFrame(schema=scores_schema(recipe))
     # Two runs at once may each have measured an image: the same one of the two counts at every reading.
     scores = storage.scan_files(paths).unique("image_id", keep="first").join(planned, on="image_id", how="semi")
     judges = recipe.scoring.judges
     for judge, column in zip(judges.configured, judges.columns, strict=True):
-        found = [path for key in shards for path in storage.files(judge_table(recipe, judge, key), ".parquet")]
-        if found:
+        if found := _files(storage, judge_table(recipe, judge), shards):
             values = storage.scan_files(found).unique("image_id", keep="first")
             scores = scores.join(values, on="image_id", how="left", maintain_order="left")
         else:
@@ -195,3 +205,25 @@ class _Chunks:
 def _measured_ids(storage: Storage, table: str) -> set[str]:
     found = (read_columns(storage, path, ["image_id"]) for path in storage.files(table, ".parquet"))
     return {image_id for rows in found if rows is not None for image_id in rows["image_id"]}
+
+
+def _files(storage: Storage, folder: str, shards: Sequence[str]) -> list[str]:
+    """The files of some shards below the folder in which every shard has its own, in order."""
+    if len(shards) == 1:
+        return storage.files(f"{folder}/{shards[0]}", ".parquet")
+    wanted = set(shards)
+    return [path for path in storage.files(folder, ".parquet") if _shard_of(path) in wanted]
+
+
+def _ids(storage: Storage, folder: str, shards: Sequence[str]) -> pl.DataFrame:
+    """image_id and shard of every row in the files of some shards; the shard is that of the folder."""
+    found = [
+        (image_id, _shard_of(path))
+        for path, ids in present_ids(storage, _files(storage, folder, shards)).items()
+        for image_id in ids or ()
+    ]
+    return pl.DataFrame(found, {"image_id": pl.String, "shard": pl.String}, orient="row")
+
+
+def _shard_of(path: str) -> str:
+    return path.rsplit("/", 2)[1]

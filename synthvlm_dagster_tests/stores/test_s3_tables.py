@@ -84,6 +84,56 @@ def test_other_processes_files_are_seen_at_once(s3, storage):
     assert [file.name for file in find_files(source)] == ["late.txt", "later.txt"]
 
 
+def test_what_was_read_is_not_fetched_again_while_it_is_the_same(s3, storage):
+    storage.write_table("t", ROWS)
+    assert_frame_equal(storage.scan("t").collect(), ROWS)
+    s3.requests.clear()
+    assert_frame_equal(storage.scan("t").collect(), ROWS)
+    assert_frame_equal(pl.concat(storage.batches("t")), ROWS)
+    assert storage.version("t")
+    # Each asks whether the file is the same: one listing, and a look at the file when it is read.
+    assert sum(request.length for request in s3.requests) < 10_000
+    assert len(s3.requests) <= 6
+    Storage(storage.url()).write_table("t", OTHER)
+    assert_frame_equal(storage.scan("t").collect(), OTHER)
+    assert_frame_equal(Storage(storage.url()).scan("t").collect(), OTHER)
+
+
+@pytest.mark.parametrize("image_bytes", [100, 10_000], ids=["small files", "large files"])
+def test_of_chunks_that_were_listed_nothing_is_asked_twice(s3, storage, image_bytes):
+    parts = [
+        ROWS.slice(10 * number, 7).with_columns(
+            image=pl.Series([{"bytes": os.urandom(image_bytes * 20), "path": "x"}] * 7)
+        )
+        for number in range(20)
+    ]
+    for part in parts:
+        write_chunk(storage, "t", part)
+    s3.requests.clear()
+    paths = storage.files("t")
+    read = present_ids(storage, paths)
+    # One listing tells that they are there and how large; of a large one, its end and the column are fetched.
+    assert len(s3.requests) <= 1 + len(paths) * (1 if image_bytes == 100 else 2)
+    s3.requests.clear()
+    assert present_ids(storage, storage.files("t")) == read
+    assert len(s3.requests) == 1
+    ids = [image_id for part in parts for image_id in part["image_id"]]
+    assert sorted(image_id for found in read.values() for image_id in found) == sorted(ids)
+    everything = storage.scan("t").collect()
+    assert everything["image_id"].to_list() == [image_id for path in paths for image_id in read[path]]
+
+
+def test_a_chunk_that_was_set_aside_and_made_anew_is_read_anew(storage):
+    path = write_chunk(storage, "t", ROWS)
+    content = storage.read_bytes(path)
+    storage.write_bytes(path, content[:-100])
+    assert present_ids(storage, storage.files("t")) == {path: None}
+    set_damaged_aside(storage, "t", lambda _: None)
+    assert write_chunk(storage, "t", ROWS) == path
+    assert storage.scan_files([path]).collect().height == COUNT
+    assert present_ids(storage, storage.files("t", ".parquet"))[path] == ROWS["image_id"].to_list()
+
+
 @pytest.mark.parametrize("kind", ["500", "503", "cut", "slow", "lost"])
 def test_what_passes_is_not_noticed(s3, storage, kind):
     def failing(method):

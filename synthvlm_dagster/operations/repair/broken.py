@@ -14,7 +14,7 @@ from synthvlm_dagster.scores.naming import scores_table
 from synthvlm_dagster.shards import shards
 from synthvlm_dagster.storage import Storage
 
-_TABLES = {
+_TABLES: Mapping[str, Callable[[Recipe], str]] = {
     "generated_images": images_table,
     "image_scores": scores_table,
     "further_attempts": added_attempts_table,
@@ -46,12 +46,9 @@ def unfinished_shards(instance: dg.DagsterInstance, asset: dg.AssetKey, recipe: 
         StorageError: nothing has been planned yet, or the store cannot be reached.
     """
     name = asset.to_user_string()
-    begun = instance.get_materialized_partitions(asset) | _shards_with_files(recipe, storage, _TABLES[name])
+    begun = instance.get_materialized_partitions(asset) | _shards_with_files(storage, _TABLES[name](recipe))
     return begun & set(SHARD_WORK[name](instance, recipe, storage)) if begun else set()
 
 
-def _shards_with_files(recipe: Recipe, storage: Storage, table: Callable[[Recipe, str], str]) -> set[str]:
-    folders = {table(recipe, shard): shard for shard in recipe.shard_keys}
-    parent = next(iter(folders)).rpartition("/")[0]
-    found = {path.rpartition("/")[0] for path in storage.files(parent, ".parquet")}
-    return {shard for folder, shard in folders.items() if folder in found}
+def _shards_with_files(storage: Storage, folder: str) -> set[str]:
+    return {path.removeprefix(folder).split("/")[1] for path in storage.files(folder, ".parquet")}
