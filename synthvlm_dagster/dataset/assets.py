@@ -52,7 +52,7 @@ _LAST_SCORES = [image_scores, *(["further_attempts"] if active_recipe().attempts
     group_name="dataset",
     kinds={"polars", "parquet"},
     owners=["team:data"],
-    code_version=f"1-{fingerprint(active_recipe().selection)}",
+    code_version=f"1-{fingerprint(active_recipe().selection, active_recipe().shards)}",
 )
 def selected_pairs(
     context: dg.AssetExecutionContext,

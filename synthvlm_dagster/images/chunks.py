@@ -65,6 +65,21 @@ def present_ids(storage: Storage, paths: Iterable[str]) -> dict[str, list[str] |
         return dict(zip(chosen, threads.map(read, chosen), strict=True))
 
 
+def ids_by_shard(storage: Storage, paths: Iterable[str]) -> pl.DataFrame:
+    """The image ids in chunk files `…/<shard>/<file>`: image_id and shard, the folder's; without unreadable files.
+
+    Raises:
+        StorageError: a file that is there cannot be fetched, which says nothing about its content.
+    """
+    found = [(image_id, shard_of(path)) for path, ids in present_ids(storage, paths).items() for image_id in ids or ()]
+    return pl.DataFrame(found, {"image_id": pl.String, "shard": pl.String}, orient="row")
+
+
+def shard_of(path: str) -> str:
+    """The shard in whose folder a chunk file stands."""
+    return path.rsplit("/", 2)[1]
+
+
 def read_columns(storage: Storage, path: str, columns: list[str]) -> pl.DataFrame | None:
     """Some columns of one chunk file; None where it is no readable parquet table with these columns.
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import polars as pl
 
 from synthvlm_dagster.errors import StorageError
-from synthvlm_dagster.images.chunks import present_ids, read_columns
+from synthvlm_dagster.images.chunks import ids_by_shard, present_ids, read_columns, shard_of
 from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.images.table import FAILED_SCHEMA, IMAGE_SCHEMA, failed_images_table, images_table
 from synthvlm_dagster.recipe import Recipe
@@ -28,22 +28,21 @@ class PlannedImages(NamedTuple):
 def planned_images(recipe: Recipe, storage: Storage, shard: str | None = None) -> PlannedImages:
     """What has become of the planned images of one shard, or of all; changes nothing.
 
-    A chunk that cannot be read counts as not there. A recipe that allows more `retries` makes failed images missing.
+    What stands in the folder of another shard, as after a change of the recipe's `shards`, and a chunk that cannot be
+    read count as not there. A recipe that allows more `retries` makes failed images missing.
 
     Raises:
         StorageError: nothing has been planned yet, or the store cannot be reached.
     """
     plan = read_plan(recipe, storage, shard)
-    chunks = present_ids(storage, storage.files(images_table(recipe, shard), ".parquet"))
-    present = pl.DataFrame(
-        {"image_id": [name for ids in chunks.values() for name in ids or ()]}, {"image_id": pl.String}
-    )
-    rest = plan.join(present, on="image_id", how="anti", maintain_order="left").join(
-        _last_tries(storage, failed_images_table(recipe, shard)), on="image_id", how="left", maintain_order="left"
+    of_image = ["image_id", "shard"]
+    present = ids_by_shard(storage, storage.files(images_table(recipe, shard), ".parquet"))
+    rest = plan.join(present, on=of_image, how="anti", maintain_order="left").join(
+        _last_tries(storage, failed_images_table(recipe, shard)), on=of_image, how="left", maintain_order="left"
     )
     failed = (pl.col("retry") >= recipe.generation.retries).fill_null(False)
     return PlannedImages(
-        plan.join(present, on="image_id", how="semi", maintain_order="left"),
+        plan.join(present, on=of_image, how="semi", maintain_order="left"),
         rest.filter(failed),
         rest.filter(~failed).with_columns(pl.col("retry").add(1).fill_null(0)).drop("problem"),
     )
@@ -109,9 +108,16 @@ def _with_later_columns(rows: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _last_tries(storage: Storage, folder: str) -> pl.DataFrame:
-    """The last failed try of each image: image_id, retry, problem."""
+    """The last failed try of each image: image_id, shard (of the file), retry, problem."""
     columns = ["image_id", "retry", "problem"]
-    chunks = [read_columns(storage, path, columns) for path in storage.files(folder, ".parquet")]
-    empty = pl.DataFrame(schema=FAILED_SCHEMA).select(columns)
-    rows = pl.concat([empty, *(rows for rows in chunks if rows is not None)])
-    return rows.sort("image_id", "retry", "problem").unique("image_id", keep="last", maintain_order=True)
+    empty = pl.DataFrame(schema=FAILED_SCHEMA).select(columns).with_columns(shard=pl.lit("", pl.String))
+    tries = [
+        rows.with_columns(shard=pl.lit(shard_of(path)))
+        for path in storage.files(folder, ".parquet")
+        if (rows := read_columns(storage, path, columns)) is not None
+    ]
+    return (
+        pl.concat([empty, *tries])
+        .sort("image_id", "retry", "problem")
+        .unique(["image_id", "shard"], keep="last", maintain_order=True)
+    )

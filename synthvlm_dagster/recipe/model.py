@@ -33,7 +33,11 @@ class Recipe(Section):
     )
     sources: Annotated[tuple[CaptionSource, ...], Field(min_length=1, description="Where captions come from.")]
     shards: int = Field(
-        8, ge=1, le=99_999, description="Partitions of images and scores; changing it later moves captions."
+        8,
+        ge=1,
+        le=99_999,
+        description="Partitions of images and scores. Changing it later moves captions to other shards, which "
+        "then make their images and scores again.",
     )
     shards_per_run: int = Field(4, ge=1, description="Shards that one Dagster run works on with one model load.")
     curation: Curation = Field(default_factory=Curation)

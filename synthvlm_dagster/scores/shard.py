@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from synthvlm_dagster.images.chunks import present_ids, read_columns, set_damaged_aside, write_chunk
+from synthvlm_dagster.images.chunks import ids_by_shard, read_columns, set_damaged_aside, shard_of, write_chunk
 from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.images.present import read_images
 from synthvlm_dagster.images.table import images_table
@@ -154,7 +154,7 @@ def unmeasured_shards(recipe: Recipe, storage: Storage, shards: Sequence[str]) -
 def read_scores(recipe: Recipe, storage: Storage, shard: str | None = None) -> pl.LazyFrame:
     """Scores of the planned images by the recipe's scorer and judges, of one shard or of all, lazily.
 
-    Scores of images that are no longer in the plan are left out, as in `read_images`.
+    Scores of images that are no longer in the plan, or there in another shard, are left out, as in `read_images`.
 
     Returns:
         One row per image_id that has CLIPScore and SSIM, with the columns of `scores_schema`; a judge's is null where
@@ -163,13 +163,14 @@ def read_scores(recipe: Recipe, storage: Storage, shard: str | None = None) -> p
     Raises:
         StorageError: nothing has been planned yet.
     """
-    planned = read_plan(recipe, storage, shard).lazy().select("image_id")
+    planned = read_plan(recipe, storage, shard).lazy().select("image_id", "shard")
     shards = recipe.shard_keys if shard is None else [shard]
     paths = _files(storage, scores_table(recipe), shards)
     if not paths:
         return pl.LazyFrame(schema=scores_schema(recipe))
     # Two runs at once may each have measured an image: the same one of the two counts at every reading.
-    scores = storage.scan_files(paths).unique("image_id", keep="first").join(planned, on="image_id", how="semi")
+    scores = storage.scan_files(paths).join(planned, on=["image_id", "shard"], how="semi")
+    scores = scores.unique("image_id", keep="first")
     judges = recipe.scoring.judges
     for judge, column in zip(judges.configured, judges.columns, strict=True):
         if found := _files(storage, judge_table(recipe, judge), shards):
@@ -212,18 +213,8 @@ def _files(storage: Storage, folder: str, shards: Sequence[str]) -> list[str]:
     if len(shards) == 1:
         return storage.files(f"{folder}/{shards[0]}", ".parquet")
     wanted = set(shards)
-    return [path for path in storage.files(folder, ".parquet") if _shard_of(path) in wanted]
+    return [path for path in storage.files(folder, ".parquet") if shard_of(path) in wanted]
 
 
 def _ids(storage: Storage, folder: str, shards: Sequence[str]) -> pl.DataFrame:
-    """image_id and shard of every row in the files of some shards; the shard is that of the folder."""
-    found = [
-        (image_id, _shard_of(path))
-        for path, ids in present_ids(storage, _files(storage, folder, shards)).items()
-        for image_id in ids or ()
-    ]
-    return pl.DataFrame(found, {"image_id": pl.String, "shard": pl.String}, orient="row")
-
-
-def _shard_of(path: str) -> str:
-    return path.rsplit("/", 2)[1]
+    return ids_by_shard(storage, _files(storage, folder, shards))

@@ -230,6 +230,25 @@ def test_new_captions_cost_only_their_own_images(project):
     assert len(set(project.image_ids()) - set(before)) == len(project.image_ids()) - len(before) == 2
 
 
+def test_with_another_number_of_shards_only_what_moves_is_made_again(tmp_path):
+    project = make_project(tmp_path / "project")
+
+    def run_with(shards):
+        recipe = project.folder / "recipe.yaml"
+        recipe.write_text(recipe.read_text().replace(f"shards: {project.recipe.shards}\n", f"shards: {shards}\n"))
+        outcome = project.synthvlm("run")
+        assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+        return file_times(project), [(entry["id"], entry["conversations"]) for entry in llava_entries(project)]
+
+    files, selected = run_with(3)
+    more_files, same_selected = run_with(2)
+    assert files.items() < more_files.items()
+    assert same_selected == selected
+    images = project.storage.scan("images").select("image_id").collect()["image_id"]
+    assert images.len() < 2 * images.n_unique(), "what stays in its shard is not made again"
+    assert run_with(3) == (more_files, selected)
+
+
 def test_plan_estimates_from_what_earlier_shards_took(tmp_path):
     project = make_project(tmp_path)
     project.synthvlm("run", "--select", 'group:"captions" or key:"planned_attempts"')
