@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from threading import Lock
 from typing import Any, NamedTuple
@@ -13,6 +15,7 @@ from cachetools import LRUCache
 WHOLE_BYTES = 1 << 20
 """A file up to this size is one request, whatever is read of it; in a larger one, each read is."""
 _CACHE_BYTES = 128 << 20
+_OPENED_AT_ONCE = 16
 
 _cache: LRUCache[tuple[str, str, int, int], bytes] = LRUCache(_CACHE_BYTES, len)
 _lock = Lock()
@@ -100,3 +103,34 @@ class RemoteFile(io.RawIOBase):
                 with _lock:
                     _cache[key] = content
         return content[start - first : end - first]
+
+
+def opened_ahead(paths: Sequence[str], open_file: Callable[[str], RemoteFile]) -> Iterator[RemoteFile]:
+    """Files in order; while one is read, fifteen after it are opened, and small ones fetched.
+
+    From an object store each answer takes a while, however little is asked for.
+
+    Args:
+        paths: where they are.
+        open_file: opens one; called from several threads at once.
+
+    Raises:
+        Exception: what `open_file` or fetching raised, when the file's turn comes.
+    """
+
+    def open_and_fetch(path: str) -> RemoteFile:
+        file = open_file(path)
+        file.fetch_if_small()
+        return file
+
+    coming: deque[Future[RemoteFile]] = deque()
+    threads = ThreadPoolExecutor(_OPENED_AT_ONCE, "open")
+    try:
+        for number in range(len(paths)):
+            coming.extend(
+                threads.submit(open_and_fetch, path) for path in paths[number + len(coming) : number + _OPENED_AT_ONCE]
+            )
+            with coming.popleft().result() as file:
+                yield file
+    finally:
+        threads.shutdown(cancel_futures=True)

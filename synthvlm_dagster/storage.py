@@ -13,14 +13,12 @@ import os
 import re
 import tempfile
 import uuid
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 from urllib.parse import unquote
 
 import polars as pl
@@ -31,10 +29,11 @@ from synthvlm_dagster.credentials import credentials_in
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.folder_swap import TEMPORARY_PREFIX, replaced_folder, sync
 from synthvlm_dagster.object_stores import filesystem_at
-from synthvlm_dagster.remote_files import RemoteFile, RemoteVersion, version_of
+from synthvlm_dagster.parquet_files import parquet_batches, parquet_writer
+from synthvlm_dagster.remote_files import RemoteFile, RemoteVersion, opened_ahead, version_of
 
 if TYPE_CHECKING:
-    import pyarrow
+    pass
 
 WHOLE_TABLE = "table.parquet"
 UNREADABLE_TABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
@@ -47,12 +46,9 @@ _PARQUET = b"PAR1"
 _DAMAGED = (OSError, ValueError, TypeError, LookupError, RuntimeError, SystemError)
 """What pyarrow raises for a damaged file, an OSError of its own without a number."""
 _TIMES_OF_CHANGE = ("mtime", "LastModified", "last_modified", "updated", "created")
-_BATCH_ROWS = 65_536
 _READ_BYTES = 1 << 20
 _READ_AHEAD_BYTES = 8 << 20
 """What one request to an object store brings where a file is read from front to back."""
-_REMOTE_READERS = 16
-"""Files of an object store that are opened at once."""
 
 
 class StoredFile(NamedTuple):
@@ -107,7 +103,7 @@ class Storage:
         Raises:
             StorageError: the store cannot be reached, which says nothing about its files.
         """
-        return self._finished(self._listed(folder), suffix)
+        return sorted(path for path in self._listed(folder) if path.endswith(suffix) and not _is_temporary(path))
 
     def every_file(self) -> list[StoredFile]:
         """All files of the store, sorted by path: those of tables, and temporary and damaged ones, which `files` omits.
@@ -251,7 +247,7 @@ class Storage:
         Raises:
             StorageError: the file cannot be written.
         """
-        with self._staged_file(f"{table}/{WHOLE_TABLE}") as staged, _parquet_writer(staged, schema, notes) as write:
+        with self._staged_file(f"{table}/{WHOLE_TABLE}") as staged, parquet_writer(staged, schema, notes) as write:
             yield write
 
     def batches(self, table: str, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
@@ -269,7 +265,7 @@ class Storage:
             raise _missing_table(self.url(table))
         for path in paths:
             with self.open(path) if self._is_local else self._open_remote(path) as file, self._damage_explained(path):
-                yield from _batches(file, columns)
+                yield from parquet_batches(file, columns)
 
     def scan(self, table: str) -> pl.LazyFrame:
         """The rows of every file below the table's folder, lazily, in order of file name.
@@ -277,15 +273,14 @@ class Storage:
         Raises:
             StorageError: the table has no file yet, or is one file on a disk that is cut or no parquet file.
         """
-        listed = self._listed(table)
-        paths = self._finished(listed, ".parquet")
+        paths = self.files(table, ".parquet")
         if not paths:
             raise _missing_table(self.url(table))
         # Of a table in many files the damaged ones are set aside where it is made again.
         for path in paths:
             if self._is_local and path.endswith(f"/{WHOLE_TABLE}"):
                 _require_parquet(self._full(path))
-        return self._scan(paths, version_of(listed[paths[0]]))
+        return self.scan_files(paths)
 
     def scan_files(self, paths: list[str]) -> pl.LazyFrame:
         """The rows of the given parquet files (at least one), lazily, in the given order.
@@ -297,24 +292,20 @@ class Storage:
         Raises:
             StorageError: on an object store, the first file cannot be fetched; a query raises it for the others.
         """
-        return self._scan(paths)
-
-    def _scan(self, paths: list[str], first: RemoteVersion | None = None) -> pl.LazyFrame:
-        """As `scan_files`; `first` is what the store has said a moment ago of the first file, where it was asked."""
         if self._is_local:
             full = [self._full(path) for path in paths]
             return pl.scan_parquet(full, hive_partitioning=False, glob=False)
 
         from pyarrow.parquet import ParquetFile
 
-        with self._open_remote(paths[0], first) as file:
+        with self._open_remote(paths[0]) as file:
             schema = pl.DataFrame(ParquetFile(file).schema_arrow.empty_table()).schema
 
         def read(
             columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _: int | None
         ) -> Iterator[pl.DataFrame]:
-            for file in self._open_ahead(paths):
-                for frame in _batches(file, columns):
+            for file in opened_ahead(paths, self._open_remote):
+                for frame in parquet_batches(file, columns):
                     part = frame if rows is None else frame.head(rows)
                     yield part if predicate is None else part.filter(predicate)
                     if rows is not None:
@@ -417,9 +408,6 @@ class Storage:
             with suppress(Exception):
                 self._delete_all(beside)
 
-    def _finished(self, paths: Iterable[str], suffix: str) -> list[str]:
-        return sorted(path for path in paths if path.endswith(suffix) and not _is_temporary(path))
-
     def _listed(self, folder: str, *, sizes: bool = False) -> dict[str, dict[str, Any]]:
         """What the file system knows of every file below a folder, by path; on a disk only where `sizes` are wanted."""
         with self._explained(folder, "listed"):
@@ -464,11 +452,10 @@ class Storage:
         except OSError as error:
             raise StorageError(f"{self.url(path)}: cannot be written: {error}") from error
 
-    def _open_remote(self, path: str, version: RemoteVersion | None = None) -> RemoteFile:
-        """A file of an object store; with its `version`, where that was told a moment ago, nothing is asked for."""
+    def _open_remote(self, path: str) -> RemoteFile:
         full, explained = self._full(path), partial(self._explained, path, "read")
         # Where the name tells the content, what a listing has told of the file is true as long as it is there.
-        if version := version or self._unchanging.get(path):
+        if version := self._unchanging.get(path):
             return RemoteFile(
                 self.url(path), version, lambda start, end: self._fs.cat_file(full, start=start, end=end), explained
             )
@@ -482,30 +469,6 @@ class Storage:
             return stream.read(end - start)
 
         return RemoteFile(self.url(path), version, read, explained)
-
-    def _open_ahead(self, paths: Sequence[str]) -> Iterator[RemoteFile]:
-        """The files of an object store in order; while one is read, some after it are opened, and small ones fetched.
-
-        From an object store each answer takes a while, however little is asked for.
-        """
-
-        def open_and_fetch(path: str) -> RemoteFile:
-            file = self._open_remote(path)
-            file.fetch_if_small()
-            return file
-
-        coming: deque[Future[RemoteFile]] = deque()
-        threads = ThreadPoolExecutor(_REMOTE_READERS, "open")
-        try:
-            for number in range(len(paths)):
-                coming.extend(
-                    threads.submit(open_and_fetch, path)
-                    for path in paths[number + len(coming) : number + _REMOTE_READERS]
-                )
-                with coming.popleft().result() as file:
-                    yield file
-        finally:
-            threads.shutdown(cancel_futures=True)
 
     def _details(self, path: str) -> dict[str, Any] | None:
         """What the file system knows of a file; None when it is not there."""
@@ -577,90 +540,6 @@ class Storage:
                     "the other disk in its place"
                 )
         return full
-
-
-class TemporaryTable:
-    """Rows on the local disk for this process alone, for what does not fit into memory.
-
-    The file has no name: it is gone when it is closed, or when the process ends, even by kill -9.
-    """
-
-    def __init__(self) -> None:
-        """
-        Raises:
-            StorageError: no file can be made in the system's folder for temporary files ($TMPDIR).
-        """
-        with _room_for_temporary_files():
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
-
-    def close(self) -> None:
-        """Forget the rows."""
-        self._file.close()
-
-    @contextmanager
-    def writer(self, schema: pl.Schema) -> Iterator[Callable[[pl.DataFrame], None]]:
-        """Write the rows, once, by frames that never stand in memory together.
-
-        Yields:
-            The function that writes one frame with the columns of `schema`. It raises StorageError when the disk is
-            full.
-        """
-        with _parquet_writer(self._file, schema) as write:
-
-            def write_where_there_is_room(frame: pl.DataFrame) -> None:
-                with _room_for_temporary_files():
-                    write(frame)
-
-            yield write_where_there_is_room
-
-    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
-        """The rows in order, a part at a time; one such reading must end before the next begins.
-
-        Args:
-            columns: columns to read; None: all.
-        """
-        yield from _batches(self._file, columns)
-
-
-@contextmanager
-def _parquet_writer(
-    file: Path | IO[bytes], schema: pl.Schema, notes: Mapping[str, str] | None = None
-) -> Iterator[Callable[[pl.DataFrame], None]]:
-    from pyarrow.parquet import ParquetWriter
-
-    arrow_schema = _to_arrow(pl.DataFrame(schema=schema)).schema
-    with ParquetWriter(file, arrow_schema, compression="zstd", compression_level=1) as writer:
-        if notes:
-            writer.add_key_value_metadata(dict(notes))
-        yield lambda frame: writer.write_table(
-            _to_arrow(frame.select(schema.names())), row_group_size=max(frame.height, 1)
-        )
-
-
-def _batches(file: IO[bytes] | io.RawIOBase, columns: Sequence[str] | None) -> Iterator[pl.DataFrame]:
-    from pyarrow.parquet import ParquetFile
-
-    # Pre-buffered, the columns of a row group are one read, not one each.
-    parquet = ParquetFile(file, pre_buffer=isinstance(file, RemoteFile))
-    for group in range(parquet.num_row_groups):
-        for batch in parquet.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group], columns=columns):
-            yield pl.DataFrame(batch)
-
-
-@contextmanager
-def _room_for_temporary_files() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"{tempfile.gettempdir()}: temporary files cannot be written: {error}. Make room, or set TMPDIR to a "
-            "folder on another disk"
-        ) from error
-
-
-def _to_arrow(frame: pl.DataFrame) -> pyarrow.Table:
-    # Parquet files of string views cannot be read by older readers.
-    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def _leaves(path: str) -> str | None:

@@ -7,7 +7,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from synthvlm_dagster.errors import StorageError
-from synthvlm_dagster.storage import Storage, TemporaryTable
+from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.temporary_table import TemporaryTable
 
 ROWS = pl.DataFrame({"caption_id": ["b", "a"], "score": [0.5, None], "image": [{"bytes": b"\x00", "path": "x"}] * 2})
 
