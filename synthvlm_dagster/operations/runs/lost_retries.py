@@ -57,13 +57,13 @@ def _retry_is_owed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     # A run from a terminal is one that Dagster cannot launch.
     if run.remote_job_origin is None:
         return False
+    reason = run.tags.get(_FAILURE_REASON_TAG)
+    if not auto_reexecution_should_retry_run(instance, run, RunFailureReason(reason) if reason else None):
+        return False
     if backfill_id := run.tags.get(_BACKFILL_TAG):
         backfill = instance.get_backfill(backfill_id)
         if backfill is None or backfill.status in BULK_ACTION_TERMINAL_STATUSES:
             return False
-    reason = run.tags.get(_FAILURE_REASON_TAG)
-    if not auto_reexecution_should_retry_run(instance, run, RunFailureReason(reason) if reason else None):
-        return False
     retries = instance.get_runs(dg.RunsFilter(tags={"dagster/parent_run_id": run.run_id}))
     # One that was launched, and deleted by a person since, is not owed again.
     return bool(retries or _RETRY_TAG not in run.tags) and all(
