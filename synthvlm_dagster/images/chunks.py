@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
@@ -52,17 +52,7 @@ def present_ids(storage: Storage, paths: Iterable[str]) -> dict[str, list[str] |
     Raises:
         StorageError: a file that is there cannot be fetched, which says nothing about its content.
     """
-
-    def read(path: str) -> list[str] | None:
-        rows = read_columns(storage, path, ["image_id"])
-        return None if rows is None else rows["image_id"].to_list()
-
-    chosen = list(paths)
-    if storage.is_local or len(chosen) < 2:
-        return {path: read(path) for path in chosen}
-    # From an object store each answer takes a while, however little is asked for.
-    with ThreadPoolExecutor(_REMOTE_READERS) as threads:
-        return dict(zip(chosen, threads.map(read, chosen), strict=True))
+    return {path: None if ids is None else ids["image_id"].to_list() for path, ids in _read_ids(storage, paths)}
 
 
 def ids_by_shard(storage: Storage, paths: Iterable[str]) -> pl.DataFrame:
@@ -71,8 +61,11 @@ def ids_by_shard(storage: Storage, paths: Iterable[str]) -> pl.DataFrame:
     Raises:
         StorageError: a file that is there cannot be fetched, which says nothing about its content.
     """
-    found = [(image_id, shard_of(path)) for path, ids in present_ids(storage, paths).items() for image_id in ids or ()]
-    return pl.DataFrame(found, {"image_id": pl.String, "shard": pl.String}, orient="row")
+    empty = pl.DataFrame(schema={"image_id": pl.String, "shard": pl.String})
+    found = [
+        ids.with_columns(shard=pl.lit(shard_of(path))) for path, ids in _read_ids(storage, paths) if ids is not None
+    ]
+    return pl.concat([empty, *found])
 
 
 def shard_of(path: str) -> str:
@@ -125,3 +118,16 @@ def _is_damaged(storage: Storage, path: str) -> bool:
         while block := file.read(_READ_BYTES):
             digest.update(block)
     return digest.hexdigest() != named.group(1)
+
+
+def _read_ids(storage: Storage, paths: Iterable[str]) -> Iterator[tuple[str, pl.DataFrame | None]]:
+    def read(path: str) -> tuple[str, pl.DataFrame | None]:
+        return path, read_columns(storage, path, ["image_id"])
+
+    chosen = list(paths)
+    if storage.is_local or len(chosen) < 2:
+        yield from map(read, chosen)
+        return
+    # From an object store each answer takes a while, however little is asked for.
+    with ThreadPoolExecutor(_REMOTE_READERS) as threads:
+        yield from threads.map(read, chosen)
