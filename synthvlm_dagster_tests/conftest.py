@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -14,6 +15,11 @@ from synthvlm_dagster.recipe import Recipe
 
 # A shell that starts the tests in the background has them ignore interrupts, and every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples each time: who changed nothing sees no new failure. Under a load, an example may take its time.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 TINY_SIZE = 32
 """Width and height of the tiny pipeline's images, in pixels."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from synthvlm_dagster.captions.measures.measurements import MEASUREMENTS
 from synthvlm_dagster.folder_swap import TEMPORARY_PREFIX
+from synthvlm_dagster.images.plan import ADDED_ATTEMPTS, NIGHTS_ATTEMPTS
 from synthvlm_dagster.operations.garbage.references import References
 from synthvlm_dagster.storage import SET_ASIDE_SUFFIX, Storage, StoredFile
 
@@ -94,7 +95,7 @@ def _garbage(path: str, references: References) -> tuple[str, str] | None:
     match parts:
         case ["images" | "failed_images", generator, _, _]:
             return _of_generator(f"{parts[0]}/{generator}", generator, references)
-        case ["plans", _, generator, _, _]:
+        case ["plans", _, generator, _, _] if "/".join(parts[:2]) in (ADDED_ATTEMPTS, NIGHTS_ATTEMPTS):
             return _of_generator(f"plans/{parts[1]}/{generator}", generator, references)
         case ["scores", "references", table, _]:
             return _of_comparison(f"scores/references/{table}", table, references)
