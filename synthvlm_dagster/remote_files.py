@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from cachetools import LRUCache
 
 WHOLE_BYTES = 1 << 20
 """A file up to this size is one request, whatever is read of it; in a larger one, each read is."""
 _CACHE_BYTES = 128 << 20
-_OPENED_AT_ONCE = 16
+_ASKED_AT_ONCE = 16
+
+_Answer = TypeVar("_Answer")
 
 _cache: LRUCache[tuple[str, str, int, int], bytes] = LRUCache(_CACHE_BYTES, len)
 _lock = Lock()
@@ -106,16 +108,11 @@ class RemoteFile(io.RawIOBase):
 
 
 def opened_ahead(paths: Sequence[str], open_file: Callable[[str], RemoteFile]) -> Iterator[RemoteFile]:
-    """Files in order; while one is read, fifteen after it are opened, and small ones fetched.
-
-    From an object store each answer takes a while, however little is asked for.
+    """Files in order; while one is read, some after it are opened, and small ones fetched; see `asked_ahead`.
 
     Args:
         paths: where they are.
         open_file: opens one; called from several threads at once.
-
-    Raises:
-        Exception: what `open_file` or fetching raised, when the file's turn comes.
     """
 
     def open_and_fetch(path: str) -> RemoteFile:
@@ -123,14 +120,28 @@ def opened_ahead(paths: Sequence[str], open_file: Callable[[str], RemoteFile]) -
         file.fetch_if_small()
         return file
 
-    coming: deque[Future[RemoteFile]] = deque()
-    threads = ThreadPoolExecutor(_OPENED_AT_ONCE, "open")
+    for file in asked_ahead(paths, open_and_fetch):
+        with file:
+            yield file
+
+
+def asked_ahead(paths: Sequence[str], ask: Callable[[str], _Answer]) -> Iterator[_Answer]:
+    """What is answered for each path, in order; while one answer is used, fifteen after it are asked for.
+
+    From an object store each answer takes a while, however little is asked for.
+
+    Args:
+        paths: where to ask.
+        ask: called from several threads at once.
+
+    Raises:
+        Exception: what `ask` raised, when the answer's turn comes.
+    """
+    coming: deque[Future[_Answer]] = deque()
+    threads = ThreadPoolExecutor(_ASKED_AT_ONCE, "ask")
     try:
         for number in range(len(paths)):
-            coming.extend(
-                threads.submit(open_and_fetch, path) for path in paths[number + len(coming) : number + _OPENED_AT_ONCE]
-            )
-            with coming.popleft().result() as file:
-                yield file
+            coming.extend(threads.submit(ask, path) for path in paths[number + len(coming) : number + _ASKED_AT_ONCE])
+            yield coming.popleft().result()
     finally:
         threads.shutdown(cancel_futures=True)

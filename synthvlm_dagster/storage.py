@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 from urllib.parse import unquote
 
 import polars as pl
@@ -31,9 +31,6 @@ from synthvlm_dagster.folder_swap import TEMPORARY_PREFIX, replaced_folder, sync
 from synthvlm_dagster.object_stores import filesystem_at
 from synthvlm_dagster.parquet_files import parquet_batches, parquet_writer
 from synthvlm_dagster.remote_files import RemoteFile, RemoteVersion, opened_ahead, version_of
-
-if TYPE_CHECKING:
-    pass
 
 WHOLE_TABLE = "table.parquet"
 UNREADABLE_TABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)

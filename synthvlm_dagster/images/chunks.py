@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.fingerprint import fingerprint
+from synthvlm_dagster.remote_files import asked_ahead
 from synthvlm_dagster.storage import NAMED_BY_CONTENT, Storage
 
 _UNREADABLE = (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
@@ -18,7 +18,6 @@ _UNREADABLE = (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.Pan
 
 _DIGEST_BYTES = 8
 _READ_BYTES = 1 << 20
-_REMOTE_READERS = 16
 
 
 def write_chunk(storage: Storage, table: str, rows: pl.DataFrame) -> str:
@@ -125,9 +124,4 @@ def _read_ids(storage: Storage, paths: Iterable[str]) -> Iterator[tuple[str, pl.
         return path, read_columns(storage, path, ["image_id"])
 
     chosen = list(paths)
-    if storage.is_local or len(chosen) < 2:
-        yield from map(read, chosen)
-        return
-    # From an object store each answer takes a while, however little is asked for.
-    with ThreadPoolExecutor(_REMOTE_READERS) as threads:
-        yield from threads.map(read, chosen)
+    yield from map(read, chosen) if storage.is_local else asked_ahead(chosen, read)

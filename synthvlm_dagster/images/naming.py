@@ -63,3 +63,8 @@ def pixel_settings(generation: Generation) -> dict[str, Any]:
         if getattr(generation, name) == Generation.model_fields[name].default:
             del settings[name]
     return settings
+
+
+def shard_folder(folder: str, shard: str | None) -> str:
+    """Path of a shard's own folder below one that holds those of all shards; without a shard, of that one."""
+    return folder if shard is None else f"{folder}/{shard}"

@@ -9,7 +9,7 @@ import polars as pl
 
 from synthvlm_dagster.images.chunks import read_columns, write_chunk
 from synthvlm_dagster.images.identity import IMAGE_ID
-from synthvlm_dagster.images.naming import generator_name
+from synthvlm_dagster.images.naming import generator_name, shard_folder
 from synthvlm_dagster.one_run import recipe_of_table
 from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster.storage import Storage
@@ -123,7 +123,7 @@ def added_attempts(
 
 def added_attempts_table(recipe: Recipe, shard: str | None = None, folder: str = ADDED_ATTEMPTS) -> str:
     """Path of the table of a shard's added attempts, or of the folder with those of all shards."""
-    return f"{folder}/{generator_name(recipe)}" + (f"/{shard}" if shard else "")
+    return shard_folder(f"{folder}/{generator_name(recipe)}", shard)
 
 
 def with_image_ids(attempts: pl.DataFrame) -> pl.DataFrame:

@@ -95,7 +95,7 @@ def shards_to_generate(instance: dg.DagsterInstance, recipe: Recipe, storage: St
 def shards_to_score(instance: dg.DagsterInstance, recipe: Recipe, storage: Storage) -> list[str]:
     """Shards with images to measure, or that Dagster has no record of; in order."""
     recorded = instance.get_materialized_partitions(dg.AssetKey("image_scores"))
-    unmeasured = unmeasured_shards(recipe, storage, recipe.shard_keys)
+    unmeasured = unmeasured_shards(recipe, storage)
     return [shard for shard in recipe.shard_keys if shard not in recorded or shard in unmeasured]
 
 

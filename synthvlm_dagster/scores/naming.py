@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
-from synthvlm_dagster.images.naming import generator_name
+from synthvlm_dagster.images.naming import generator_name, shard_folder
 from synthvlm_dagster.recipe import Recipe
 
 _SLUG_LENGTH = 32
@@ -30,7 +30,7 @@ def scorer_name(recipe: Recipe) -> str:
 
 def scores_table(recipe: Recipe, shard: str | None = None) -> str:
     """Path in the store of one shard's scores by this recipe's generator and scorer; without a shard, of all theirs."""
-    return _of_shard(f"scores/{generator_name(recipe)}/{scorer_name(recipe)}", shard)
+    return shard_folder(f"scores/{generator_name(recipe)}/{scorer_name(recipe)}", shard)
 
 
 def judge_table(recipe: Recipe, judge: str, shard: str | None = None) -> str:
@@ -43,7 +43,7 @@ def judge_table(recipe: Recipe, judge: str, shard: str | None = None) -> str:
     """
     section = getattr(recipe.scoring.judges, judge)
     settings = section.model_dump(mode="json", exclude={"batch_size"})
-    return _of_shard(f"scores/{generator_name(recipe)}/{judge}-{fingerprint(_with_identities(settings))}", shard)
+    return shard_folder(f"scores/{generator_name(recipe)}/{judge}-{fingerprint(_with_identities(settings))}", shard)
 
 
 def embeddings_table(recipe: Recipe, shard: str | None = None) -> str:
@@ -54,7 +54,7 @@ def embeddings_table(recipe: Recipe, shard: str | None = None) -> str:
     """
     clip = recipe.scoring.clip
     name = f"{_slug(clip.model)}-{fingerprint(_weights(clip.model, clip.pretrained), clip.dtype)}"
-    return _of_shard(f"embeddings/{generator_name(recipe)}/{name}", shard)
+    return shard_folder(f"embeddings/{generator_name(recipe)}/{name}", shard)
 
 
 def reduced_size(recipe: Recipe) -> int:
@@ -83,10 +83,6 @@ def scoring_version(recipe: Recipe) -> str:
     scoring = recipe.scoring
     judges = [scoring.judges] if scoring.judges.configured else []
     return fingerprint(scoring.clip, ssim_settings(recipe), *judges)
-
-
-def _of_shard(folder: str, shard: str | None) -> str:
-    return folder + (f"/{shard}" if shard else "")
 
 
 def _slug(model: str) -> str:

@@ -128,26 +128,26 @@ def missing_scores(recipe: Recipe, storage: Storage, shard: str) -> pl.LazyFrame
     return images.join(scores.select("image_id"), on="image_id", how="anti", maintain_order="left")
 
 
-def is_measured(recipe: Recipe, storage: Storage, shard: str) -> bool:
-    """Whether `score_shard` would find nothing to do; see `unmeasured_shards`."""
-    return shard not in unmeasured_shards(recipe, storage, [shard])
+def unmeasured_shards(recipe: Recipe, storage: Storage) -> set[str]:
+    """Shards in which an image lacks its scores, the value of a judge of the recipe, or its embedding.
 
-
-def unmeasured_shards(recipe: Recipe, storage: Storage, shards: Sequence[str]) -> set[str]:
-    """Those of some shards in which an image lacks its scores, the value of a judge of the recipe, or its embedding.
-
-    A file that cannot be read counts as not there. Reads the ids alone, of all shards together.
+    In the others `score_shard` would find nothing to do. A file that cannot be read counts as not there. Reads the ids
+    alone, of all shards together.
 
     Raises:
         StorageError: nothing has been planned yet, or the store cannot be reached.
     """
-    judges = (judge_table(recipe, judge) for judge in recipe.scoring.judges.configured)
+
+    def ids(table: str) -> pl.DataFrame:
+        return ids_by_shard(storage, storage.files(table, ".parquet"))
+
     of_image = ["image_id", "shard"]
-    images = _ids(storage, images_table(recipe), shards).join(read_plan(recipe, storage), on=of_image, how="semi")
+    images = ids(images_table(recipe)).join(read_plan(recipe, storage), on=of_image, how="semi")
+    judges = (judge_table(recipe, judge) for judge in recipe.scoring.judges.configured)
     return {
         shard
         for table in (scores_table(recipe), embeddings_table(recipe), *judges)
-        for shard in images.join(_ids(storage, table, shards), on=of_image, how="anti")["shard"].unique()
+        for shard in images.join(ids(table), on=of_image, how="anti")["shard"].unique()
     }
 
 
@@ -214,7 +214,3 @@ def _files(storage: Storage, folder: str, shards: Sequence[str]) -> list[str]:
         return storage.files(f"{folder}/{shards[0]}", ".parquet")
     wanted = set(shards)
     return [path for path in storage.files(folder, ".parquet") if shard_of(path) in wanted]
-
-
-def _ids(storage: Storage, folder: str, shards: Sequence[str]) -> pl.DataFrame:
-    return ids_by_shard(storage, _files(storage, folder, shards))

@@ -13,7 +13,7 @@ from synthvlm_dagster.recipe import Attempts, Recipe, active_recipe
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.judges import recipe_judges
 from synthvlm_dagster.scores.naming import embeddings_table, judge_table, scores_table
-from synthvlm_dagster.scores.shard import is_measured, read_scores, score_shard
+from synthvlm_dagster.scores.shard import read_scores, score_shard, unmeasured_shards
 from synthvlm_dagster.storage import Storage
 from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, plan
 
@@ -85,7 +85,7 @@ def test_the_judge_measures_the_further_images_and_none_twice(recipe: Recipe, st
     assert 6 + 3 <= len(images) <= 6 + 3 * (MOST - 1), "three captions are below the bar"
     assert after["siglip_score"].null_count() == 0
     assert after["siglip_score"].n_unique() > 6
-    assert is_measured(adaptive, storage, SHARD)
+    assert SHARD not in unmeasured_shards(adaptive, storage)
     assert {name: sorted(ids) for name, ids in measurements(adaptive, storage).items()} == dict.fromkeys(
         ("scores", "embeddings", "siglip"), images
     )

@@ -11,7 +11,7 @@ from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.embeddings import read_embeddings
 from synthvlm_dagster.scores.naming import embeddings_table
-from synthvlm_dagster.scores.shard import is_measured, read_scores, score_shard
+from synthvlm_dagster.scores.shard import read_scores, score_shard, unmeasured_shards
 from synthvlm_dagster.storage import Storage
 from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, draw, plan
 
@@ -54,11 +54,11 @@ def test_images_scored_before_embeddings_were_kept(recipe: Recipe, storage: Stor
     scores = read_scores(recipe, storage, SHARD).collect().sort("image_id")
     first, *_ = storage.files(embeddings_table(recipe, SHARD))
     storage.delete(first)
-    assert not is_measured(recipe, storage, SHARD)
+    assert SHARD in unmeasured_shards(recipe, storage)
     with pytest.raises(StorageError, match=r"of 10 scored images have no embedding.*Materialize image_scores"):
         read_embeddings(recipe, storage, SHARD)
     assert 0 < score(recipe, storage) < 10
-    assert is_measured(recipe, storage, SHARD)
+    assert SHARD not in unmeasured_shards(recipe, storage)
     assert read_embeddings(recipe, storage, SHARD)[1].shape == (10, 16)
     assert read_scores(recipe, storage, SHARD).collect().sort("image_id").equals(scores)
 

@@ -16,7 +16,7 @@ from synthvlm_dagster.scores.clip import ClipScorer, ClipScores
 from synthvlm_dagster.scores.inspection import inspect_scores
 from synthvlm_dagster.scores.judges import Judge, recipe_judges
 from synthvlm_dagster.scores.naming import judge_table, scorer_name, scores_table, scoring_version
-from synthvlm_dagster.scores.shard import is_measured, missing_scores, read_scores, score_shard, scores_schema
+from synthvlm_dagster.scores.shard import missing_scores, read_scores, score_shard, scores_schema, unmeasured_shards
 from synthvlm_dagster.storage import Storage
 from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, plan
 
@@ -89,8 +89,8 @@ def test_judges_that_join_measure_what_is_there(recipe: Recipe, judged: Recipe, 
     score(recipe, storage)
     before = read_scores(recipe, storage, SHARD).collect().sort("image_id")
     files = storage.files("scores")
-    assert is_measured(recipe, storage, SHARD)
-    assert not is_measured(judged, storage, SHARD)
+    assert SHARD not in unmeasured_shards(recipe, storage)
+    assert SHARD in unmeasured_shards(judged, storage)
     assert missing_scores(judged, storage, SHARD).collect().height == 10
     unjudged = read_scores(judged, storage, SHARD).collect()
     assert unjudged.schema == scores_schema(judged)
@@ -100,7 +100,7 @@ def test_judges_that_join_measure_what_is_there(recipe: Recipe, judged: Recipe, 
     judges = recipe_judges(judged.scoring)
     scoring = score_shard(judged, storage, SHARD, NoScorer(judged.scoring.clip, "cpu"), judges=judges)
     assert scoring.measured == 10
-    assert is_measured(judged, storage, SHARD)
+    assert SHARD not in unmeasured_shards(judged, storage)
     after = read_scores(judged, storage, SHARD).collect().sort("image_id")
     assert after.schema == scores_schema(judged)
     assert after.select(before.columns).equals(before)
