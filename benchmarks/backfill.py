@@ -38,7 +38,7 @@ from synthvlm_dagster.demo.world import all_scenes, phrasings
 from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, PLAN_TABLE
 from synthvlm_dagster.operations.home import PROJECT_FILES, lay_out_dagster_home, project_file
 from synthvlm_dagster.operations.runs.gpu_pool import set_pool_limit
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 VARIANTS = {"package": "several shards per run", "default": "one run per shard, Dagster's default"}
 MINUTE = 60

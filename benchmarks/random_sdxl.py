@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from synthvlm_dagster.quiet import quiet_models
+from synthvlm_dagster.models.quiet import quiet_models
 
 _UNET = {
     "sample_size": 128,

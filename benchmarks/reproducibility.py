@@ -34,7 +34,7 @@ from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe import Attempts, Recipe, load_recipe
 from synthvlm_dagster.recipe.loading import parse_recipe
 from synthvlm_dagster.scores.clip import ClipScorer
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 DTYPES = ("float32", "float16")
 LITTLE_MEMORY = 100e6

@@ -28,7 +28,7 @@ import polars as pl
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.recipe import RECIPE_VARIABLE, load_recipe
 from synthvlm_dagster.recipe.model import STORAGE_VARIABLE
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.end_to_end.project import make_project
 from synthvlm_dagster_tests.stores.postgres_server import PostgresServer, postgres_commands, postgres_server
 from synthvlm_dagster_tests.stores.s3_server import BUCKET, S3Server, s3_server

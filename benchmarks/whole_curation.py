@@ -21,7 +21,7 @@ from synthvlm_dagster.captions.curate import Curator
 from synthvlm_dagster.captions.readers import RAW_SCHEMA, read_captions
 from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
 from synthvlm_dagster.recipe import CaptionSource, Curation, Duplicates
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 COCO = Path(__file__).resolve().parents[2] / "shared" / "data" / "captions" / "coco_captions_val2017.json.gz"
 

@@ -26,7 +26,7 @@ from synthvlm_dagster.recipe import (
 
 if TYPE_CHECKING:
     from synthvlm_dagster.operations.run import Pipeline
-    from synthvlm_dagster.storage import Storage
+    from synthvlm_dagster.store.storage import Storage
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -179,7 +179,7 @@ def gc(recipes: tuple[str, ...], age: str, yes: bool) -> None:
         use_recipe(recipes[0] if recipes else active_recipe_name())
         from synthvlm_dagster.operations.garbage.find import delete_garbage, find_garbage
         from synthvlm_dagster.operations.garbage.references import find_references
-        from synthvlm_dagster.storage import Storage
+        from synthvlm_dagster.store.storage import Storage
 
         together = [active_recipe(), *(load_recipe(recipe) for recipe in recipes[1:])]
         storage = Storage(active_recipe().storage)
@@ -238,7 +238,7 @@ def open_pipeline() -> Iterator[Pipeline]:
     from synthvlm_dagster.definitions import defs
     from synthvlm_dagster.operations.instance import open_instance
     from synthvlm_dagster.operations.run import Pipeline
-    from synthvlm_dagster.storage import Storage
+    from synthvlm_dagster.store.storage import Storage
 
     home = set_dagster_home()
     lay_out_dagster_home(home)
@@ -265,7 +265,7 @@ def plain_errors() -> Iterator[None]:
         raise SystemExit(2) from error
     # Of polars' errors those of Rust are no Exception.
     except BaseException as error:
-        from synthvlm_dagster.storage import UNREADABLE_TABLE, Storage
+        from synthvlm_dagster.store.storage import UNREADABLE_TABLE, Storage
 
         if not isinstance(error, UNREADABLE_TABLE) or not tell_damage(Storage(active_recipe().storage)):
             raise

@@ -5,13 +5,13 @@ import warnings
 
 import dagster as dg
 
+from synthvlm_dagster.attempts import assets as operation_assets
 from synthvlm_dagster.captions import assets as caption_assets
 from synthvlm_dagster.captions import checks as caption_checks
 from synthvlm_dagster.dataset import assets as dataset_assets
 from synthvlm_dagster.dataset import checks as dataset_checks
 from synthvlm_dagster.images import assets as image_assets
 from synthvlm_dagster.images import checks as image_checks
-from synthvlm_dagster.operations import assets as operation_assets
 from synthvlm_dagster.operations.arrival.sensor import new_captions
 from synthvlm_dagster.operations.automation import dataset_follows_scores, watched
 from synthvlm_dagster.operations.notifications.failed_runs import failed_runs
@@ -26,7 +26,7 @@ from synthvlm_dagster.operations.terminal_log import terminal_log
 from synthvlm_dagster.recipe import active_recipe
 from synthvlm_dagster.scores import assets as score_assets
 from synthvlm_dagster.scores import checks as score_checks
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 # PyTorch's idle CPU threads spin by default: beside any other busy process, on two cores, generation took five times as
 # long. Read when PyTorch loads, so it must stand before.

@@ -4,11 +4,11 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from synthvlm_dagster.images.chunks import write_chunk
 from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, PLAN_TABLE, read_plan
 from synthvlm_dagster.images.table import EncodedImage, encode_image, image_rows, images_table, tries
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.chunks import write_chunk
+from synthvlm_dagster.store.storage import Storage
 
 
 def plan(storage: Storage, captions: dict[str, tuple[str, str]], attempts: int) -> None:

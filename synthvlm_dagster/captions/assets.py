@@ -7,7 +7,6 @@ import dagster as dg
 import polars as pl
 
 from synthvlm_dagster.captions.curate import CURATION_COLUMNS, Curator
-from synthvlm_dagster.captions.markdown import shortened
 from synthvlm_dagster.captions.measures.costly import measurement_stores
 from synthvlm_dagster.captions.measures.llm_judge import judge_cost
 from synthvlm_dagster.captions.readers import RAW_COLUMNS, RAW_SCHEMA, read_captions, source_version
@@ -25,10 +24,11 @@ from synthvlm_dagster.captions.summaries import (
 from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
 from synthvlm_dagster.captions.text_forms import write_kept_by_text
 from synthvlm_dagster.fingerprint import fingerprint
-from synthvlm_dagster.launchpad import CurationOfOneRun
-from synthvlm_dagster.metadata import markdown, table_metadata
+from synthvlm_dagster.markdown import shortened
+from synthvlm_dagster.orchestration.launchpad import CurationOfOneRun
+from synthvlm_dagster.orchestration.metadata import markdown, table_metadata
 from synthvlm_dagster.recipe import Recipe, active_recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 _ROWS_SHOWN = 10
 _DESCRIPTIONS = {**RAW_COLUMNS, **CURATION_COLUMNS}

@@ -7,7 +7,7 @@ from synthvlm_dagster.captions.assets import raw_captions
 from synthvlm_dagster.captions.summaries import problems_by_source, rejections_by_rule, unmeasured_by_rule
 from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 MOST_UNREADABLE = 0.01
 """Share of a source's rows that may be unreadable without a warning."""

@@ -21,7 +21,7 @@ from synthvlm_dagster.captions.verdicts import Facts, Verdicts, below_the_best, 
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import Bounds, Curation
 from synthvlm_dagster.recipe.curation import KeepTop
-from synthvlm_dagster.temporary_table import TemporaryTable
+from synthvlm_dagster.store.temporary_table import TemporaryTable
 
 UNREADABLE_ROW = "unreadable_row"
 LENGTH_RULES = ("text_length", "num_words")

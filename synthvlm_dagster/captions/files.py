@@ -17,8 +17,8 @@ from fsspec.utils import infer_compression
 
 from synthvlm_dagster.captions.unpacking import Unpacked
 from synthvlm_dagster.errors import CaptionSourceError
-from synthvlm_dagster.object_stores import filesystem_at
 from synthvlm_dagster.recipe import CaptionSource
+from synthvlm_dagster.store.object_stores import filesystem_at
 
 _GLOB_SIGNS = "*?["
 _BLOCK = 1 << 16

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthvlm_dagster.captions.character_classes import ALPHANUMERIC, IRREGULAR, SEPARATOR, SPECIAL
-from synthvlm_dagster.captions.compiled import compiled
+from synthvlm_dagster.compiled import compiled
 
 _Codes = NDArray[np.uint32]
 _Places = NDArray[np.int64]

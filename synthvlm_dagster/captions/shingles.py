@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from synthvlm_dagster.captions.compiled import compiled
+from synthvlm_dagster.compiled import compiled
 
 PLAIN, ARTICLE, TELLING = 0, 1, 2
 """Kinds of words: articles are left out, telling words must be the same ones in the same order."""

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from synthvlm_dagster.captions.curate import CARRIED_RULES, COSTLY_RULES, LENGTH_RULES, RATIO_RULES, UNREADABLE_ROW
-from synthvlm_dagster.captions.markdown import as_markdown_text, markdown_table, shortened
 from synthvlm_dagster.captions.measures.measurements import MeasurementStore
+from synthvlm_dagster.markdown import as_markdown_text, markdown_table, shortened
 from synthvlm_dagster.recipe import Bounds, Curation
 
 EXAMPLES = 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from synthvlm_dagster.captions.curate import Curator
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 KEPT_BY_TEXT = "captions/kept_by_text.json"
 

@@ -5,7 +5,6 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from synthvlm_dagster.captions.markdown import shortened
 from synthvlm_dagster.dataset.coverage import complete_scores, score_coverage
 from synthvlm_dagster.dataset.exports.card import CARD, write_card
 from synthvlm_dagster.dataset.exports.huggingface import FOLDER as HUGGINGFACE_FOLDER
@@ -17,11 +16,7 @@ from synthvlm_dagster.dataset.exports.webdataset import COLUMNS as WEBDATASET_CO
 from synthvlm_dagster.dataset.exports.webdataset import FOLDER as WEBDATASET_FOLDER
 from synthvlm_dagster.dataset.exports.webdataset import write_webdataset
 from synthvlm_dagster.dataset.made_with import recipe_as_made
-from synthvlm_dagster.dataset.merit import weighted_score
 from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
-from synthvlm_dagster.dataset.references import SUMMARY as REFERENCES
-from synthvlm_dagster.dataset.references import SUMMARY_COLUMNS as REFERENCES_COLUMNS
-from synthvlm_dagster.dataset.references import measure_references
 from synthvlm_dagster.dataset.report.cost import GENERATION, SCORING
 from synthvlm_dagster.dataset.report.page import preview, write_report
 from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, best_attempts, select_with_reasons
@@ -29,15 +24,20 @@ from synthvlm_dagster.dataset.set_aside import set_aside_counts
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.assets import generated_images
 from synthvlm_dagster.images.naming import generator_name
-from synthvlm_dagster.launchpad import SelectionOfOneRun
-from synthvlm_dagster.metadata import markdown, rows_metadata, table_metadata
+from synthvlm_dagster.markdown import shortened
+from synthvlm_dagster.orchestration.launchpad import SelectionOfOneRun
+from synthvlm_dagster.orchestration.metadata import markdown, rows_metadata, table_metadata
+from synthvlm_dagster.orchestration.shards import recorded_work
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.scores.assets import image_scores
 from synthvlm_dagster.scores.embeddings import read_embeddings
-from synthvlm_dagster.scores.histogram import text_histogram
+from synthvlm_dagster.scores.merit import weighted_score
 from synthvlm_dagster.scores.naming import scorer_name, scoring_version
-from synthvlm_dagster.shards import recorded_work
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.scores.references import SUMMARY as REFERENCES
+from synthvlm_dagster.scores.references import SUMMARY_COLUMNS as REFERENCES_COLUMNS
+from synthvlm_dagster.scores.references import measure_references
+from synthvlm_dagster.store.storage import Storage
+from synthvlm_dagster.text_histogram import text_histogram
 
 _MEASURES = ("clip_score", "ssim", "weighted_score")
 _PAIRS_SHOWN = 8

@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 
 from synthvlm_dagster.dataset.clusters import cluster
-from synthvlm_dagster.dataset.merit import merit
 from synthvlm_dagster.dataset.pool import MERIT, require_columns
 from synthvlm_dagster.dataset.quotas import within_quotas
 from synthvlm_dagster.dataset.semantic_duplicates import semantic_duplicates
 from synthvlm_dagster.errors import SelectionError
 from synthvlm_dagster.recipe import Disagreement, Selection
+from synthvlm_dagster.scores.merit import merit
 
 Embeddings: TypeAlias = Iterable[tuple[pl.Series, np.ndarray]]
 """Parts of image_ids (String) with their CLIP image embeddings (float32, shape (n, d), rows of length 1)."""

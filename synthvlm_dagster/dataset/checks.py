@@ -12,7 +12,7 @@ from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.selection import selected_count
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 _MOST_DECODED = 1000
 _NAMED = 10

@@ -11,7 +11,7 @@ from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.images.present import planned_images
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.shard import read_scores
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 _SHARDS_NAMED = 20
 

@@ -9,7 +9,7 @@ from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.images.present import read_images
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 
 def selection_faults(selected: pl.DataFrame, count: int) -> list[str]:

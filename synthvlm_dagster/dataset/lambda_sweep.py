@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from synthvlm_dagster.dataset.merit import standard_deviations, standardised
 from synthvlm_dagster.dataset.pool import best_merits, require_columns
 from synthvlm_dagster.dataset.selection import selected_count
 from synthvlm_dagster.errors import SelectionError
 from synthvlm_dagster.recipe import Selection
+from synthvlm_dagster.scores.merit import standard_deviations, standardised
 
 SSIM_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from synthvlm_dagster.captions.tables import CURATED
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.images.plan import recipe_of_plan
-from synthvlm_dagster.one_run import recipe_of_table
+from synthvlm_dagster.orchestration.one_run import recipe_of_table
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 
 def recipe_as_made(recipe: Recipe, storage: Storage) -> Recipe:

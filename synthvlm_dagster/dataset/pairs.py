@@ -10,7 +10,7 @@ from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.present import image_batches, read_images
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 SELECTED = "dataset/selected"
 SET_ASIDE = "dataset/set_aside"

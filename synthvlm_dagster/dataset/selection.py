@@ -8,10 +8,10 @@ from typing import NamedTuple
 import polars as pl
 
 from synthvlm_dagster.dataset.audit import REASONS, WHY_SCHEMA, Embeddings, audit
-from synthvlm_dagster.dataset.merit import merit, weighted_score
 from synthvlm_dagster.dataset.pool import MERIT, best_merits
 from synthvlm_dagster.errors import SelectionError
 from synthvlm_dagster.recipe import Selection
+from synthvlm_dagster.scores.merit import merit, weighted_score
 
 SELECTED_COLUMNS = {
     "image_id": "Identity of the image: caption_id and attempt.",

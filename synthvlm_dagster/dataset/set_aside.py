@@ -6,7 +6,7 @@ import polars as pl
 
 from synthvlm_dagster.dataset.pairs import SET_ASIDE
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 _NOTHING = pl.Schema({"image_id": pl.String, "reason": pl.String})
 

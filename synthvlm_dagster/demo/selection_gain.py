@@ -19,7 +19,7 @@ from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.shard import read_scores
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 _RESAMPLES = 2000
 _ALMOST_EVERYWHERE = (2.5, 97.5)

@@ -19,11 +19,11 @@ from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, PLAN_TABLE, plan_att
 from synthvlm_dagster.images.present import planned_images, read_images
 from synthvlm_dagster.images.shard import ShardSummary, generate_shard
 from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA
-from synthvlm_dagster.launchpad import AttemptsOfOneRun
-from synthvlm_dagster.metadata import table_metadata
+from synthvlm_dagster.orchestration.launchpad import AttemptsOfOneRun
+from synthvlm_dagster.orchestration.metadata import table_metadata
+from synthvlm_dagster.orchestration.shards import ShardWork, materialize_each_shard, shards
 from synthvlm_dagster.recipe import Recipe, active_recipe
-from synthvlm_dagster.shards import ShardWork, materialize_each_shard, shards
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 _PICTURES_ON_A_CONTACT_SHEET = 16
 _GIB = 1 << 30

@@ -4,9 +4,9 @@ import dagster as dg
 
 from synthvlm_dagster.images.inspection import inspect_shard
 from synthvlm_dagster.images.plan import PLAN_TABLE
+from synthvlm_dagster.orchestration.shards import shards, worst_of
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.shards import shards, worst_of
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 
 @dg.asset_check(asset="planned_attempts", blocking=True)

@@ -9,7 +9,7 @@ from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.images.present import planned_images, read_images
 from synthvlm_dagster.images.soundness import image_problem
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 
 @dataclass(frozen=True)

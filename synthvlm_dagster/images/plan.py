@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from synthvlm_dagster.images.chunks import read_columns, write_chunk
 from synthvlm_dagster.images.identity import IMAGE_ID
 from synthvlm_dagster.images.naming import generator_name, shard_folder
-from synthvlm_dagster.one_run import recipe_of_table
+from synthvlm_dagster.orchestration.one_run import recipe_of_table
 from synthvlm_dagster.recipe import Attempts, Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.chunks import read_columns, write_chunk
+from synthvlm_dagster.store.storage import Storage
 
 PLAN_TABLE = "plans/attempts"
 ADDED_ATTEMPTS = "plans/further_attempts"

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import polars as pl
 
 from synthvlm_dagster.errors import StorageError
-from synthvlm_dagster.images.chunks import ids_by_shard, present_ids, read_columns, shard_of
 from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.images.table import FAILED_SCHEMA, IMAGE_SCHEMA, failed_images_table, images_table
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import UNREADABLE_TABLE, Storage
+from synthvlm_dagster.store.chunks import ids_by_shard, present_ids, read_columns, shard_of
+from synthvlm_dagster.store.storage import UNREADABLE_TABLE, Storage
 
 
 class PlannedImages(NamedTuple):

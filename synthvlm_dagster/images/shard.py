@@ -10,7 +10,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from synthvlm_dagster.images.batches import Batches
-from synthvlm_dagster.images.chunks import set_damaged_aside, write_chunk
 from synthvlm_dagster.images.generator import Drawn, Generator
 from synthvlm_dagster.images.pipeline import draw_images
 from synthvlm_dagster.images.present import planned_images
@@ -28,7 +27,8 @@ from synthvlm_dagster.images.table import (
 )
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.chunks import set_damaged_aside, write_chunk
+from synthvlm_dagster.store.storage import Storage
 
 _CHUNKS_BEHIND = 2
 """Chunks that may wait to be written; each is held in memory."""

@@ -8,9 +8,9 @@ import dagster as dg
 import polars as pl
 
 from synthvlm_dagster.images.naming import generator_name
+from synthvlm_dagster.orchestration.shards import recorded_work
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.shards import recorded_work
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 GENERATED_IMAGES = dg.AssetKey("generated_images")
 

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping
 import dagster as dg
 import polars as pl
 
+from synthvlm_dagster.attempts.further_attempts import next_attempts, tried_images, waiting
 from synthvlm_dagster.captions.readers import source_version
 from synthvlm_dagster.images.plan import recipe_of_plan
 from synthvlm_dagster.images.present import shard_progress
-from synthvlm_dagster.one_run import changes, recipe_of_table
-from synthvlm_dagster.operations.further_attempts import next_attempts, tried_images, waiting
+from synthvlm_dagster.orchestration.one_run import changes, recipe_of_table
+from synthvlm_dagster.orchestration.shards import CODE_VERSION_TAG, DATA_VERSION_TAG, INPUT_VERSION_TAG
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.shard import unmeasured_shards
-from synthvlm_dagster.shards import CODE_VERSION_TAG, DATA_VERSION_TAG, INPUT_VERSION_TAG
-from synthvlm_dagster.storage import WHOLE_TABLE, Storage
+from synthvlm_dagster.store.storage import WHOLE_TABLE, Storage
 
 RAW_CAPTIONS = dg.AssetKey("raw_captions")
 

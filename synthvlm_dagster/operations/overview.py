@@ -10,18 +10,18 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from synthvlm_dagster.captions.markdown import shortened
+from synthvlm_dagster.attempts.further_attempts import attempts_still_possible, tried_images
 from synthvlm_dagster.captions.summaries import rejections_by_rule
 from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
 from synthvlm_dagster.dataset.report.facts import Facts, gather_facts
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.present import shard_progress
+from synthvlm_dagster.markdown import shortened
 from synthvlm_dagster.operations.estimate import Estimate, estimate_images
-from synthvlm_dagster.operations.further_attempts import attempts_still_possible, tried_images
 from synthvlm_dagster.operations.run import Pipeline, Step
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import scorer_name
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 LOCATIONS = {
     "dataset for LLaVA": "dataset/llava",

@@ -21,12 +21,12 @@ from synthvlm_dagster.errors import RecipeError, StorageError, SynthVLMError
 from synthvlm_dagster.images.content_credentials import check_content_credentials
 from synthvlm_dagster.images.licences import check_licence, licence_statement
 from synthvlm_dagster.images.model_folder import check_model as check_generator
-from synthvlm_dagster.open_clip_models import check_open_clip
+from synthvlm_dagster.models.open_clip import check_open_clip
 from synthvlm_dagster.recipe import CaptionSource, Recipe
 from synthvlm_dagster.scores.clip import check_model as check_clip
 from synthvlm_dagster.scores.judges import check_judges
 from synthvlm_dagster.scores.naming import reduced_size
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 SAMPLE_ROWS = 100
 _CARRIED = ("image_uri", "clip_similarity", "watermark_score", "nsfw_score")

@@ -11,7 +11,7 @@ from pydantic import Field
 from synthvlm_dagster.operations.failures import failure_in_words
 from synthvlm_dagster.operations.run import Pipeline, Step
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 REFRESH_JOB = "refresh_dataset"
 REFRESH_POOL = "refresh"

@@ -19,7 +19,7 @@ from synthvlm_dagster.operations.outdated import shards_to_extend, shards_to_gen
 from synthvlm_dagster.operations.runs.tags import worker_tag
 from synthvlm_dagster.operations.runs.watch import watched
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"

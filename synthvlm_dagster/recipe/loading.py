@@ -11,13 +11,13 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 
-from synthvlm_dagster.credentials import credentials_in
 from synthvlm_dagster.errors import RecipeError
-from synthvlm_dagster.locations import resolve_location
 from synthvlm_dagster.recipe.document import MAX_BYTES, describe_yaml_error, read_document
 from synthvlm_dagster.recipe.mistakes import explain_mistakes, place_of
 from synthvlm_dagster.recipe.model import STORAGE_VARIABLE, Recipe
 from synthvlm_dagster.recipe.section import LocationMark, Section
+from synthvlm_dagster.store.credentials import credentials_in
+from synthvlm_dagster.store.locations import resolve_location
 
 RECIPES_FOLDER = Path(__file__).parent.parent / "recipes"
 RECIPE_VARIABLE = "SYNTHVLM_RECIPE"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
-from synthvlm_dagster.credentials import credentials_in
+from synthvlm_dagster.store.credentials import credentials_in
 
 NAME = r"^[a-z0-9][a-z0-9._-]*$"
 """What is part of a path in the store."""

@@ -8,16 +8,16 @@ import polars as pl
 
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.assets import generated_images
-from synthvlm_dagster.metadata import markdown, table_metadata
+from synthvlm_dagster.orchestration.metadata import markdown, table_metadata
+from synthvlm_dagster.orchestration.shards import ShardWork, materialize_each_shard, shards
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.scores.checks import evaluate_scores
 from synthvlm_dagster.scores.clip import ClipScorer
-from synthvlm_dagster.scores.histogram import text_histogram
 from synthvlm_dagster.scores.judges import Judge, recipe_judges
 from synthvlm_dagster.scores.naming import judge_table, scorer_name, scores_table, scoring_version
 from synthvlm_dagster.scores.shard import SCORES_COLUMNS, read_scores, score_shard, scores_schema
-from synthvlm_dagster.shards import ShardWork, materialize_each_shard, shards
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
+from synthvlm_dagster.text_histogram import text_histogram
 
 
 @dg.asset(  # type: ignore[call-overload]  # its stub refuses dg.Nothing, which keeps IO managers out

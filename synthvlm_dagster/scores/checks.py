@@ -2,10 +2,10 @@
 
 import dagster as dg
 
+from synthvlm_dagster.orchestration.shards import shards, worst_of
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.inspection import inspect_scores
-from synthvlm_dagster.shards import shards, worst_of
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 _NAMED = 5
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
-from synthvlm_dagster.devices import usable_device
 from synthvlm_dagster.image_decoding import read_image_file
-from synthvlm_dagster.open_clip_models import OpenClip, check_open_clip, load_open_clip
+from synthvlm_dagster.models.devices import usable_device
+from synthvlm_dagster.models.open_clip import OpenClip, check_open_clip, load_open_clip
 from synthvlm_dagster.recipe import ClipScoring, SiglipJudge
 from synthvlm_dagster.scores.looking import look_ahead
 

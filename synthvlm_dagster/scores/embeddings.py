@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 
 from synthvlm_dagster.errors import StorageError
-from synthvlm_dagster.images.chunks import read_columns
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import embeddings_table
 from synthvlm_dagster.scores.shard import read_scores
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.chunks import read_columns
+from synthvlm_dagster.store.storage import Storage
 
 _NAMED = 3
 

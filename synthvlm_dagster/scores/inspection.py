@@ -11,7 +11,7 @@ from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.images.present import read_images
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.shard import missing_scores, read_scores
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 # Rounding may carry the SSIM of a perfect copy past 1 by some 1e-16.
 _TOLERANCE = 1e-9

@@ -10,7 +10,6 @@ import polars as pl
 
 from synthvlm_dagster.errors import ImageError, ModelError
 from synthvlm_dagster.image_decoding import decode_image
-from synthvlm_dagster.images.chunks import present_ids
 from synthvlm_dagster.images.present import image_batches
 from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe import Recipe
@@ -18,7 +17,8 @@ from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.judges import Judge
 from synthvlm_dagster.scores.looking import look_ahead
 from synthvlm_dagster.scores.naming import reduced_size
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.chunks import present_ids
+from synthvlm_dagster.store.storage import Storage
 
 SCORES = "scores"
 EMBEDDINGS = "embeddings"

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import polars as pl
 
-from synthvlm_dagster.images.chunks import ids_by_shard, read_columns, set_damaged_aside, shard_of, write_chunk
 from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.images.present import read_images
 from synthvlm_dagster.images.table import images_table
@@ -18,7 +17,8 @@ from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.judges import Judge
 from synthvlm_dagster.scores.measuring import EMBEDDINGS, SCORES, Measuring
 from synthvlm_dagster.scores.naming import embeddings_table, judge_table, scores_table
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.chunks import ids_by_shard, read_columns, set_damaged_aside, shard_of, write_chunk
+from synthvlm_dagster.store.storage import Storage
 
 SCORES_SCHEMA = pl.Schema(
     {

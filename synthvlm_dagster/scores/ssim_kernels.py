@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from synthvlm_dagster.captions.compiled import compiled
+from synthvlm_dagster.compiled import compiled
 
 # Wang et al. (2004), with K1 = 0.01, K2 = 0.03 and a data range of 255.
 _C1 = (0.01 * 255) ** 2

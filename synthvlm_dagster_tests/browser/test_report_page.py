@@ -6,7 +6,7 @@ import pytest
 
 from synthvlm_dagster.dataset.report.page import PAGE, write_report
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.dataset.conftest import HOSTILE_CAPTION, fill, good_captions
 
 HOSTILE = (

@@ -8,7 +8,7 @@ import pytest
 from synthvlm_dagster.captions import assets, checks
 from synthvlm_dagster.captions.readers import source_version
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 LINES = [
     "A brown dog runs along a quiet beach at sunset.",

@@ -13,8 +13,8 @@ import pytest
 
 from synthvlm_dagster.captions.readers import read_captions, source_version
 from synthvlm_dagster.errors import CaptionSourceError
-from synthvlm_dagster.locations import resolve_location
 from synthvlm_dagster.recipe import CaptionSource
+from synthvlm_dagster.store.locations import resolve_location
 
 
 def source(path, **settings):

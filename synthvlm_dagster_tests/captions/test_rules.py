@@ -198,13 +198,14 @@ def test_kernels_are_compiled_where_nothing_can_be_kept(tmp_path):
     for name in (
         "__init__.py",
         "captions/__init__.py",
-        "captions/compiled.py",
+        "compiled.py",
         "captions/kernels.py",
         "captions/character_classes.py",
     ):
         shutil.copy(package / name, copy / name)
     # A file where numba would make a folder, for root may write anywhere.
     (copy / "captions" / "__pycache__").write_text("")
+    (copy / "__pycache__").write_text("")
     (tmp_path / "home").write_text("")
     code = """
 import numpy as np

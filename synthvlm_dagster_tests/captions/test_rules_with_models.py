@@ -7,7 +7,7 @@ from synthvlm_dagster.captions.curate import RATIO_RULES, Curator, curate_captio
 from synthvlm_dagster.captions.measures.measurements import MeasurementStore
 from synthvlm_dagster.captions.readers import RAW_SCHEMA
 from synthvlm_dagster.recipe import Curation, CurationRules
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.captions.measures.counting import VowelShare, vowel_share
 from synthvlm_dagster_tests.captions.raw import SHARDS, raw_table
 

@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from synthvlm_dagster.captions.curate import RATIO_RULES, curate_captions
-from synthvlm_dagster.captions.markdown import as_markdown_text, markdown_table, shortened
 from synthvlm_dagster.captions.summaries import (
     borderline_markdown,
     most_rejected_markdown,
     rejections_by_rule,
     rejections_markdown,
 )
+from synthvlm_dagster.markdown import as_markdown_text, markdown_table, shortened
 from synthvlm_dagster.recipe import Curation, CurationRules
 from synthvlm_dagster_tests.captions.raw import SHARDS, raw_table
 

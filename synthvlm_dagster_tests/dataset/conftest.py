@@ -20,7 +20,7 @@ from synthvlm_dagster.images.table import EncodedImage, encode_image
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import judge_table, scores_table
 from synthvlm_dagster.scores.shard import SCORES_SCHEMA, read_scores
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.pictures import store_images
 
 COLOURS = ("crimson", "goldenrod", "seagreen", "royalblue", "rebeccapurple", "grey")

@@ -6,13 +6,13 @@ import pytest
 from synthvlm_dagster.dataset.coverage import complete_scores
 from synthvlm_dagster.dataset.report.facts import gather_facts
 from synthvlm_dagster.errors import IncompleteShardsError
-from synthvlm_dagster.images.chunks import write_chunk
 from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.images.table import failed_images_table, failed_rows, images_table, tries
 from synthvlm_dagster.operations.outdated import shards_to_generate
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import scores_table
 from synthvlm_dagster.scores.shard import missing_scores, read_scores
+from synthvlm_dagster.store.chunks import write_chunk
 from synthvlm_dagster_tests.dataset.conftest import Project
 
 

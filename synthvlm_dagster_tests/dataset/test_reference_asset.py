@@ -16,7 +16,7 @@ import dagster as dg
 from synthvlm_dagster.definitions import defs
 from synthvlm_dagster.dataset import assets
 from synthvlm_dagster.recipe import active_recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 report = next(spec for spec in defs.resolve_all_asset_specs() if spec.key == dg.AssetKey("quality_report"))
 found = {"report_waits_for": sorted(dep.asset_key.to_user_string() for dep in report.deps)}

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from synthvlm_dagster.dataset.merit import standard_deviations
 from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, select_pairs, selected_count
 from synthvlm_dagster.errors import SelectionError
 from synthvlm_dagster.recipe import Selection
+from synthvlm_dagster.scores.merit import standard_deviations
 
 STRATEGIES = ["paper", "zscore", "clip-only", "ssim-only", "random"]
 

@@ -18,7 +18,7 @@ from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe import Recipe, Selection
 from synthvlm_dagster.scores.naming import scores_table
 from synthvlm_dagster.scores.shard import SCORES_SCHEMA, read_scores
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, plan
 
 SHARDS = ["0000", "0001"]

@@ -17,7 +17,7 @@ import polars as pl
 import yaml
 
 from synthvlm_dagster.captions import assets, checks
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.end_to_end.project import Project, make_project
 
 CAPTION_TABLES = ("captions/raw", "captions/curated", "captions/rejected")

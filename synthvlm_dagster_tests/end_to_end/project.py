@@ -12,7 +12,7 @@ import polars as pl
 
 from synthvlm_dagster.demo.world import all_scenes, phrasings
 from synthvlm_dagster.recipe import Recipe, load_recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 EVERY_ASSET = (
     "raw_captions",

@@ -10,10 +10,10 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from synthvlm_dagster.dataset.selection import weighted_score
 from synthvlm_dagster.images.plan import ADDED_ATTEMPTS
+from synthvlm_dagster.orchestration.shards import DATA_VERSION_TAG, INPUT_VERSION_TAG
+from synthvlm_dagster.scores.merit import weighted_score
 from synthvlm_dagster.scores.shard import read_scores
-from synthvlm_dagster.shards import DATA_VERSION_TAG, INPUT_VERSION_TAG
 from synthvlm_dagster_tests.end_to_end.project import Project, make_project
 
 BAR = 1.34

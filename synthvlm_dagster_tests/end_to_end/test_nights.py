@@ -15,10 +15,10 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from synthvlm_dagster.attempts.further_attempts import tried_images
 from synthvlm_dagster.images.plan import NIGHTS_ATTEMPTS, added_attempts, read_plan
-from synthvlm_dagster.operations.further_attempts import tried_images
 from synthvlm_dagster.operations.regeneration.night import NIGHTS
-from synthvlm_dagster.shards import DATA_VERSION_TAG, INPUT_VERSION_TAG
+from synthvlm_dagster.orchestration.shards import DATA_VERSION_TAG, INPUT_VERSION_TAG
 from synthvlm_dagster_tests.end_to_end.project import Project, make_project
 
 BAR = 1.35

@@ -12,7 +12,7 @@ from synthvlm_dagster.captions import assets as caption_assets
 from synthvlm_dagster.captions import checks as caption_checks
 from synthvlm_dagster.dataset import assets, checks
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.dataset.conftest import fill, good_captions
 
 _SUBJECT = "a small red circle on a plain white page, near its edge"

@@ -15,7 +15,7 @@ from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.report.page import write_report
 from synthvlm_dagster.errors import ImageError, SynthVLMError
 from synthvlm_dagster.images.present import planned_images
-from synthvlm_dagster.storage import UNREADABLE_TABLE
+from synthvlm_dagster.store.storage import UNREADABLE_TABLE
 from synthvlm_dagster_tests.dataset.conftest import make_project  # noqa: F401 - the fixture
 from synthvlm_dagster_tests.hardening.damage import MORE, damaged, examples
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 import synthvlm_dagster
-from synthvlm_dagster.captions.measures.transformers_models import load_transformers_model
 from synthvlm_dagster.errors import ModelError, RecipeError
 from synthvlm_dagster.images.generators.loading import load_pipelines
 from synthvlm_dagster.images.generators.lora import fuse_loras
-from synthvlm_dagster.open_clip_models import check_open_clip, load_open_clip
+from synthvlm_dagster.models.open_clip import check_open_clip, load_open_clip
+from synthvlm_dagster.models.transformers import load_transformers_model
 from synthvlm_dagster.recipe import Generation
 from synthvlm_dagster.recipe.generation import Lora
 from synthvlm_dagster.scores.judges.aesthetic import read_head

@@ -20,7 +20,7 @@ from synthvlm_dagster.dataset.report.page import write_report
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.recipe import CaptionSource, Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.dataset.conftest import make_project  # noqa: F401 - the fixture
 from synthvlm_dagster_tests.hardening.damage import examples
 

@@ -14,7 +14,7 @@ from synthvlm_dagster.images.generator import Drawn
 from synthvlm_dagster.images.identity import image_seed
 from synthvlm_dagster.images.plan import PLAN_TABLE, plan_attempts
 from synthvlm_dagster.recipe import Attempts, Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 SHARD = "0000"
 

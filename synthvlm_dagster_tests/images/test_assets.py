@@ -11,7 +11,7 @@ from synthvlm_dagster.images.generator import Drawn
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe import Recipe, active_recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.images.noise import NoiseGenerator, plain, seed_of
 
 SHARDS = active_recipe().shard_keys

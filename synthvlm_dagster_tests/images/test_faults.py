@@ -22,7 +22,7 @@ from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import scores_table
 from synthvlm_dagster.scores.shard import read_scores
-from synthvlm_dagster.storage import TEMPORARY_PREFIX, Storage
+from synthvlm_dagster.store.storage import TEMPORARY_PREFIX, Storage
 from synthvlm_dagster_tests.images.noise import SHARD, NoiseGenerator, ids, logged_seeds, write_plan
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from synthvlm_dagster.images.plan import PLAN_TABLE, plan_attempts, read_plan
 from synthvlm_dagster.images.shard import generate_shard
 from synthvlm_dagster.images.table import encode_image, images_table
 from synthvlm_dagster.recipe import Attempts, Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.images.noise import SHARD, NoiseGenerator, noise, plain, seed_of, write_plan
 from synthvlm_dagster_tests.pictures import store_images
 

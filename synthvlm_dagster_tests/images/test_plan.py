@@ -16,7 +16,7 @@ from synthvlm_dagster.images.plan import (
     read_plan,
 )
 from synthvlm_dagster.recipe import Attempts, Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 IDS = st.sets(st.text("0123456789abcdef", min_size=16, max_size=16), max_size=30)
 

@@ -21,7 +21,7 @@ from synthvlm_dagster.images.provenance import (
 from synthvlm_dagster.images.shard import generate_shard
 from synthvlm_dagster.images.table import encode_image
 from synthvlm_dagster.recipe import Generation, load_recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.images.noise import NoiseGenerator
 from synthvlm_dagster_tests.pictures import captions_in_shards, plan
 

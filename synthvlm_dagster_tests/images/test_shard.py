@@ -18,7 +18,7 @@ from synthvlm_dagster.images.present import planned_images, read_images, shard_p
 from synthvlm_dagster.images.shard import generate_shard
 from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA, failed_images_table, images_table
 from synthvlm_dagster.recipe import Attempts, Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.images.noise import SHARD, NoiseGenerator, ids, noise, plain, seed_of, write_plan
 
 

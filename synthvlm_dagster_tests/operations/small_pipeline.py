@@ -13,7 +13,7 @@ from dagster._core.execution.execute_in_process import core_execute_in_process
 from synthvlm_dagster.definitions import defs
 from synthvlm_dagster.operations.run import Pipeline
 from synthvlm_dagster.recipe import Recipe, active_recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 _COLOURS = ("red", "blue", "green", "yellow", "white", "black")
 _THINGS = ("house", "horse", "bicycle", "tower", "table", "lamp", "tree", "bench")

@@ -7,8 +7,8 @@ import pytest
 
 from synthvlm_dagster.definitions import defs
 from synthvlm_dagster.operations.automation import dataset_follows_scores, freshness_policy, watched
+from synthvlm_dagster.orchestration.shards import DATA_VERSION_TAG, announce_work
 from synthvlm_dagster.recipe import Freshness, Operations, active_recipe
-from synthvlm_dagster.shards import DATA_VERSION_TAG, announce_work
 
 SHARDS = active_recipe().shard_keys
 CAPTIONS = ("raw_captions", "curated_captions", "rejected_captions", "planned_attempts")

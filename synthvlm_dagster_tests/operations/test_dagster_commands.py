@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 CHECKOUT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

@@ -13,7 +13,7 @@ from synthvlm_dagster.scores.assets import image_scores
 from synthvlm_dagster.scores.checks import evaluate_scores, sound_scores
 from synthvlm_dagster.scores.naming import scores_table
 from synthvlm_dagster.scores.shard import read_scores
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, plan
 
 SHARDS = active_recipe().shard_keys[:2]

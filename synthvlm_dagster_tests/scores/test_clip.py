@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from synthvlm_dagster.errors import ImageError, ModelError, RecipeError
-from synthvlm_dagster.open_clip_models import OpenClip
+from synthvlm_dagster.models.open_clip import OpenClip
 from synthvlm_dagster.recipe import ClipScoring
 from synthvlm_dagster.scores.clip import ClipScorer, check_model, clip_scores
 from synthvlm_dagster_tests.pictures import draw

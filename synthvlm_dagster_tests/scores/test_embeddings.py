@@ -12,7 +12,7 @@ from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.embeddings import read_embeddings
 from synthvlm_dagster.scores.naming import embeddings_table
 from synthvlm_dagster.scores.shard import read_scores, score_shard, unmeasured_shards
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, draw, plan
 
 SHARD = "0000"

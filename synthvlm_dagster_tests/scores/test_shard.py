@@ -17,7 +17,7 @@ from synthvlm_dagster.scores.clip import ClipScorer, ClipScores
 from synthvlm_dagster.scores.naming import scorer_name, scores_table
 from synthvlm_dagster.scores.shard import SCORES_SCHEMA, missing_scores, read_scores, score_shard
 from synthvlm_dagster.scores.ssim import resize_ssim
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, draw, plan, store_images
 
 SHARDS = ["0000", "0001"]

@@ -11,9 +11,9 @@ from polars.testing import assert_frame_equal
 
 from synthvlm_dagster.captions.files import find_files
 from synthvlm_dagster.errors import CaptionSourceError, StorageError
-from synthvlm_dagster.images.chunks import present_ids, read_columns, set_damaged_aside, write_chunk
 from synthvlm_dagster.recipe import CaptionSource
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.chunks import present_ids, read_columns, set_damaged_aside, write_chunk
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.stores.s3_server import BUCKET, SECRET, Fault
 
 COUNT = 300

@@ -11,7 +11,7 @@ from types import ModuleType
 import polars as pl
 import pytest
 
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.stores.postgres_server import PASSWORD
 from synthvlm_dagster_tests.stores.s3_server import BUCKET, SECRET, Fault
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from synthvlm_dagster.captions.measures.measurements import VALUES_SCHEMA
-from synthvlm_dagster.captions.measures.transformers_models import (
+from synthvlm_dagster.errors import ModelError
+from synthvlm_dagster.fingerprint import fingerprint, model_identity
+from synthvlm_dagster.models.devices import usable_device
+from synthvlm_dagster.models.transformers import (
     check_transformers_model,
     load_transformers_model,
 )
-from synthvlm_dagster.devices import usable_device
-from synthvlm_dagster.errors import ModelError
-from synthvlm_dagster.fingerprint import fingerprint, model_identity
 from synthvlm_dagster.progress import SECONDS_BETWEEN_REPORTS, Progress
 from synthvlm_dagster.recipe import CausalLm
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from synthvlm_dagster.captions.curate import COSTLY_RULES
 from synthvlm_dagster.captions.measures.measurements import Measure, MeasurementStore
 from synthvlm_dagster.recipe import Curation
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 
 def measurement_stores(curation: Curation, storage: Storage) -> dict[str, MeasurementStore]:

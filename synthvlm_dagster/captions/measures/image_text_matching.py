@@ -10,12 +10,12 @@ import polars as pl
 from PIL import Image
 
 from synthvlm_dagster.captions.measures.image_text_pairs import measure_pairs
-from synthvlm_dagster.captions.measures.transformers_models import (
+from synthvlm_dagster.fingerprint import fingerprint, model_identity
+from synthvlm_dagster.models.devices import usable_device
+from synthvlm_dagster.models.transformers import (
     check_transformers_model,
     load_transformers_model,
 )
-from synthvlm_dagster.devices import usable_device
-from synthvlm_dagster.fingerprint import fingerprint, model_identity
 from synthvlm_dagster.recipe import ImageTextMatching
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from synthvlm_dagster.captions.measures.image_text_pairs import measure_pairs
-from synthvlm_dagster.devices import usable_device
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
-from synthvlm_dagster.open_clip_models import OpenClip, load_open_clip
+from synthvlm_dagster.models.devices import usable_device
+from synthvlm_dagster.models.open_clip import OpenClip, load_open_clip
 from synthvlm_dagster.recipe import ImageTextSimilarity
 
 if TYPE_CHECKING:

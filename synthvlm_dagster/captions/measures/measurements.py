@@ -9,7 +9,7 @@ from typing import Protocol
 
 import polars as pl
 
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 MEASUREMENTS = "captions/measurements"
 """Folder of one table for each measure and identity: key, value and the measure's extras."""

@@ -27,7 +27,7 @@ from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.recipe.exports import HuggingFaceExport as HuggingFaceSettings
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 if TYPE_CHECKING:
     import pyarrow

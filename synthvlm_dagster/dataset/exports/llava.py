@@ -26,7 +26,7 @@ from synthvlm_dagster.images.provenance import read_provenance
 from synthvlm_dagster.images.table import encode_image, image_suffix
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.recipe.exports import LlavaExport as LlavaSettings
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 FOLDER = "dataset/llava"
 CONVERSATIONS = f"{FOLDER}/synthvlm.json"

@@ -21,7 +21,7 @@ from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.table import image_suffix
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.recipe.exports import WebDatasetExport as WebDatasetSettings
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 FOLDER = "dataset/webdataset"
 

@@ -9,7 +9,7 @@ import polars as pl
 from synthvlm_dagster.dataset.pairs import with_images
 from synthvlm_dagster.dataset.report.gallery import Pair, as_pair, thumbnail
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 _MOST_BYTES = 3_000_000
 _QUALITY = 70

@@ -9,7 +9,7 @@ import polars as pl
 
 from synthvlm_dagster.captions.tables import CURATED
 from synthvlm_dagster.dataset.pairs import SELECTED
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 _WORD = r"\p{L}[\p{L}\p{M}'’-]+"
 _STOP_WORDS = frozenset((Path(__file__).parent / "stop_words.txt").read_text(encoding="utf-8").split())

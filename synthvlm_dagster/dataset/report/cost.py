@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from synthvlm_dagster.work import Work
+from synthvlm_dagster.orchestration.work import Work
 
 GENERATION, SCORING = "Generation", "Scoring"
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from synthvlm_dagster.dataset.references import read_reference, read_summary
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.embeddings import read_embeddings
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.scores.references import read_reference, read_summary
+from synthvlm_dagster.store.storage import Storage
 
 LEFT_OUT, SELECTED = "left out", "selected"
 

@@ -15,14 +15,14 @@ from synthvlm_dagster.dataset.coverage import score_coverage
 from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.report.charts import Distribution, Point, round_step
-from synthvlm_dagster.dataset.selection import weighted_score
 from synthvlm_dagster.dataset.set_aside import set_aside_counts, set_aside_reasons
 from synthvlm_dagster.images.plan import NIGHTS_ATTEMPTS, added_attempts, read_plan
 from synthvlm_dagster.images.present import shard_progress
-from synthvlm_dagster.one_run import changes
+from synthvlm_dagster.orchestration.one_run import changes
 from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.scores.merit import weighted_score
 from synthvlm_dagster.scores.shard import read_scores
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 MEASURES = {"clip_score": "CLIPScore", "ssim": "SSIM", "weighted_score": "Weighted score"}
 """Score columns and what people call them."""

@@ -15,7 +15,7 @@ from synthvlm_dagster.dataset.pairs import with_images
 from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster.image_decoding import open_image
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 THUMBNAIL_SIDE = 160
 """Longest side of a picture on the page, in pixels."""

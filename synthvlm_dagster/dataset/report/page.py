@@ -13,9 +13,7 @@ from markupsafe import Markup
 
 from synthvlm_dagster.dataset.audit import REASONS
 from synthvlm_dagster.dataset.made_with import recipe_as_made
-from synthvlm_dagster.dataset.merit import describe_merit
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
-from synthvlm_dagster.dataset.references import read_summary
 from synthvlm_dagster.dataset.report.browse import Browser, gather_browser
 from synthvlm_dagster.dataset.report.charts import clouds, histogram, line, scatter
 from synthvlm_dagster.dataset.report.concepts import Coverage, gather_coverage
@@ -28,10 +26,12 @@ from synthvlm_dagster.dataset.report.sweep import gather_sweep
 from synthvlm_dagster.images.contact_sheet import contact_sheet
 from synthvlm_dagster.images.licences import licence_statement
 from synthvlm_dagster.images.naming import generator_name
+from synthvlm_dagster.orchestration.work import Work
 from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.scores.merit import describe_merit
 from synthvlm_dagster.scores.naming import scorer_name
-from synthvlm_dagster.storage import Storage
-from synthvlm_dagster.work import Work
+from synthvlm_dagster.scores.references import read_summary
+from synthvlm_dagster.store.storage import Storage
 
 PAGE = "dataset/report/index.html"
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from synthvlm_dagster.images.generator import Drawn
 from synthvlm_dagster.images.generators.hub_cache import bytes_in_hub_cache, cached_commit
+from synthvlm_dagster.models.quiet import quiet_models
 from synthvlm_dagster.progress import heartbeat
-from synthvlm_dagster.quiet import quiet_models
 from synthvlm_dagster.recipe import Generation
 from synthvlm_dagster.recipe.generation import Lora, Refiner, Vae
 

@@ -6,13 +6,13 @@ import inspect
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from synthvlm_dagster.devices import usable_device
 from synthvlm_dagster.errors import ModelError, RecipeError
 from synthvlm_dagster.images.generators.lora import fuse_loras
 from synthvlm_dagster.images.generators.quantization import quantization_config
 from synthvlm_dagster.images.generators.reasons import error_reason
 from synthvlm_dagster.images.model_folder import check_model, is_local, scheduler_class
-from synthvlm_dagster.quiet import quiet_models
+from synthvlm_dagster.models.devices import usable_device
+from synthvlm_dagster.models.quiet import quiet_models
 from synthvlm_dagster.recipe import Generation
 
 if TYPE_CHECKING:

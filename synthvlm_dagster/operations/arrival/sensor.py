@@ -20,7 +20,7 @@ from synthvlm_dagster.operations.notifications.secrets import masked
 from synthvlm_dagster.operations.outdated import RAW_CAPTIONS
 from synthvlm_dagster.operations.refresh import REFRESH_JOB, Refresh, make_missing, refresh_dataset
 from synthvlm_dagster.recipe import Recipe, active_recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 WATCHED_TABLE = "captions/watched"
 """The files of the last launch, to tell a person what has changed since; the cursor holds their fingerprint alone."""

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from synthvlm_dagster.captions.measures.measurements import MEASUREMENTS
-from synthvlm_dagster.folder_swap import TEMPORARY_PREFIX
 from synthvlm_dagster.images.plan import ADDED_ATTEMPTS, NIGHTS_ATTEMPTS
 from synthvlm_dagster.operations.garbage.references import References
-from synthvlm_dagster.storage import SET_ASIDE_SUFFIX, Storage, StoredFile
+from synthvlm_dagster.store.folder_swap import TEMPORARY_PREFIX
+from synthvlm_dagster.store.storage import SET_ASIDE_SUFFIX, Storage, StoredFile
 
 TEMPORARY = "temporary, left behind by a writer that was killed"
 SET_ASIDE = "damaged and set aside; its rows have been made again, or will be"

@@ -11,13 +11,13 @@ from synthvlm_dagster.captions.curate import COSTLY_RULES
 from synthvlm_dagster.captions.measures.costly import costly_measure
 from synthvlm_dagster.captions.measures.measurements import MEASUREMENTS
 from synthvlm_dagster.dataset.pairs import SELECTED
-from synthvlm_dagster.dataset.references import SUMMARY
 from synthvlm_dagster.errors import RecipeError, SynthVLMError
-from synthvlm_dagster.images.chunks import read_columns
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import embeddings_table, judge_table, scores_table
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.scores.references import SUMMARY
+from synthvlm_dagster.store.chunks import read_columns
+from synthvlm_dagster.store.storage import Storage
 
 _SCORE_COLUMNS = ["image_id", "clip_score", "ssim"]
 

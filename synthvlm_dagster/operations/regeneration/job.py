@@ -16,14 +16,14 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
+from synthvlm_dagster.attempts.further_attempts import tried_images, waiting
+from synthvlm_dagster.attempts.order import weakest_and_cheapest
 from synthvlm_dagster.dataset.assets import selected_pairs
 from synthvlm_dagster.dataset.coverage import complete_scores
 from synthvlm_dagster.images.assets import generated_images, image_work
-from synthvlm_dagster.images.chunks import set_damaged_aside
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.plan import NIGHTS_ATTEMPTS, added_attempts_table
 from synthvlm_dagster.images.present import planned_images
-from synthvlm_dagster.operations.further_attempts import tried_images, waiting
 from synthvlm_dagster.operations.notifications.webhook import notify
 from synthvlm_dagster.operations.refresh import REFRESH_POOL, make_everything_missing
 from synthvlm_dagster.operations.regeneration.night import (
@@ -36,14 +36,21 @@ from synthvlm_dagster.operations.regeneration.night import (
     open_night,
     save_night,
 )
-from synthvlm_dagster.operations.regeneration.order import weakest_and_cheapest
 from synthvlm_dagster.operations.regeneration.report import NightReport, report_night
 from synthvlm_dagster.operations.run import Pipeline
+from synthvlm_dagster.orchestration.shards import (
+    Event,
+    ShardWork,
+    announce_work,
+    make_shards,
+    recorded_work,
+    shards_failure,
+)
 from synthvlm_dagster.recipe import Recipe, Regeneration, active_recipe
 from synthvlm_dagster.scores.assets import image_scores, score_work
 from synthvlm_dagster.scores.naming import scorer_name
-from synthvlm_dagster.shards import Event, ShardWork, announce_work, make_shards, recorded_work, shards_failure
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.chunks import set_damaged_aside
+from synthvlm_dagster.store.storage import Storage
 
 _CHUNKS_AT_A_TIME = 4
 """Chunks of images after which the time is looked at: estimates may be wrong."""

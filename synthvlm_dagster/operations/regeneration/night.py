@@ -12,7 +12,7 @@ from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.plan import NIGHTS_ATTEMPTS, add_attempts, added_attempts, with_image_ids
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 NIGHTS = "operations/nights"
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from synthvlm_dagster.attempts.further_attempts import waiting
 from synthvlm_dagster.dataset.pairs import SELECTED
-from synthvlm_dagster.operations.further_attempts import waiting
 from synthvlm_dagster.operations.regeneration.night import Night, attempts_of_nights
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import dagster as dg
 from synthvlm_dagster.images.plan import added_attempts_table
 from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.operations.run import SHARD_WORK
+from synthvlm_dagster.orchestration.shards import shards
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import scores_table
-from synthvlm_dagster.shards import shards
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 _TABLES: Mapping[str, Callable[[Recipe], str]] = {
     "generated_images": images_table,

@@ -18,8 +18,8 @@ from synthvlm_dagster.operations.repair.broken import FAILED, IN_PROGRESS, shard
 from synthvlm_dagster.operations.repair.job import repair, repair_shards
 from synthvlm_dagster.operations.repair.levels import levels_of
 from synthvlm_dagster.operations.repair.policy import FailedShard
+from synthvlm_dagster.orchestration.shards import ERRORS_OF_SHARDS
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.shards import ERRORS_OF_SHARDS
 
 AUTOMATIC_TAG = "synthvlm/automatic_repair"
 """Marks the runs of `repair_shards` that the sensor launched."""

@@ -9,9 +9,9 @@ from pydantic import Field
 from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.operations.repair.broken import failed_shards, unfinished_shards
 from synthvlm_dagster.operations.repair.levels import Level, levels_of
+from synthvlm_dagster.orchestration.shards import announce_work, make_shards, shards_failure
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.shards import announce_work, make_shards, shards_failure
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 
 class RepairError(SynthVLMError):

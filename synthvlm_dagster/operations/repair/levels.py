@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import dagster as dg
 
+from synthvlm_dagster.attempts.assets import further_attempts, further_work
 from synthvlm_dagster.images.assets import generated_images, image_work
-from synthvlm_dagster.operations.assets import further_attempts, further_work
+from synthvlm_dagster.orchestration.shards import RunContext, ShardWork
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.assets import image_scores, score_work
-from synthvlm_dagster.shards import RunContext, ShardWork
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 
 class Level(NamedTuple):

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import fsspec
 import numpy as np
 
-from synthvlm_dagster.devices import usable_device
 from synthvlm_dagster.errors import ModelError
-from synthvlm_dagster.open_clip_models import OpenClip, check_open_clip, load_open_clip
+from synthvlm_dagster.models.devices import usable_device
+from synthvlm_dagster.models.open_clip import OpenClip, check_open_clip, load_open_clip
 from synthvlm_dagster.recipe import AestheticJudge
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from synthvlm_dagster.captions.measures.transformers_models import check_transformers_model, load_transformers_model
-from synthvlm_dagster.devices import usable_device
 from synthvlm_dagster.errors import ModelError
+from synthvlm_dagster.models.devices import usable_device
+from synthvlm_dagster.models.transformers import check_transformers_model, load_transformers_model
 from synthvlm_dagster.recipe import ImageClassifier, SafetyJudge
 
 if TYPE_CHECKING:

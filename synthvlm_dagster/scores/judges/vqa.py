@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from synthvlm_dagster.captions.measures.transformers_models import check_transformers_model, load_transformers_model
-from synthvlm_dagster.devices import usable_device
 from synthvlm_dagster.errors import ModelError
-from synthvlm_dagster.quiet import quiet_models
+from synthvlm_dagster.models.devices import usable_device
+from synthvlm_dagster.models.quiet import quiet_models
+from synthvlm_dagster.models.transformers import check_transformers_model, load_transformers_model
 from synthvlm_dagster.recipe import VqaJudge
 
 _FIELD = "scoring.judges.vqa"

@@ -5,7 +5,7 @@ import pytest
 
 from synthvlm_dagster.captions.measures import measurements
 from synthvlm_dagster.captions.measures.measurements import MEASUREMENTS, MeasurementStore, measurement_keys
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.captions.measures.counting import VowelShare, vowel_share
 
 TEXTS = ["a brown dog", "two cats", "a brown dog", "an old boat", "room 101"]

@@ -33,7 +33,7 @@ from synthvlm_dagster.dataset.exports.llava import write_llava
 from synthvlm_dagster.dataset.exports.webdataset import write_webdataset
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 recipe = Recipe.model_validate_json(Path(sys.argv[1]).read_text())
 storage = Storage(recipe.storage)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from synthvlm_dagster.captions.tables import CURATED
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.report.concepts import Coverage, gather_coverage
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 
 def coverage(folder: Path | str, curated: Sequence[str], selected: Sequence[str]) -> Coverage | None:

@@ -3,7 +3,7 @@
 import pytest
 
 from synthvlm_dagster.dataset.report.cost import GENERATION, SCORING, cost_per_pair
-from synthvlm_dagster.work import Work
+from synthvlm_dagster.orchestration.work import Work
 
 
 def test_rates_are_measured_and_all_images_are_paid_for() -> None:

@@ -19,7 +19,7 @@ from synthvlm_dagster.dataset.report.facts import gather_facts, scored_pairs
 from synthvlm_dagster.dataset.report.gallery import THUMBNAIL_SIDE, gather_galleries, thumbnail
 from synthvlm_dagster.dataset.report.page import PAGE, preview, write_report
 from synthvlm_dagster.errors import ImageError
-from synthvlm_dagster.work import Work
+from synthvlm_dagster.orchestration.work import Work
 from synthvlm_dagster_tests.dataset.conftest import HOSTILE_CAPTION, Project, good_captions
 
 MakeProject = Callable[..., Project]

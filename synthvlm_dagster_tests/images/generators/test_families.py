@@ -14,7 +14,7 @@ from synthvlm_dagster.images.present import planned_images
 from synthvlm_dagster.images.shard import generate_shard
 from synthvlm_dagster.images.table import failed_images_table, tries
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.images.generators.tiny_models import CLIP_CONTEXT, SIZE
 from synthvlm_dagster_tests.images.noise import SHARD, write_plan
 

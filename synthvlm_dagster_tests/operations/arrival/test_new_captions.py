@@ -16,7 +16,7 @@ from synthvlm_dagster.operations.refresh import refresh_dataset
 from synthvlm_dagster.recipe import CaptionSource, Recipe, active_recipe
 from synthvlm_dagster.recipe.operations import Operations
 from synthvlm_dagster.recipe.operations.arrival import NewCaptions
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 SETTLE = 60.0
 

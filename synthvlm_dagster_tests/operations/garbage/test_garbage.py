@@ -16,7 +16,7 @@ from synthvlm_dagster.operations.garbage.references import References, find_refe
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import embeddings_table, judge_table, scores_table
 from synthvlm_dagster.scores.shard import read_scores
-from synthvlm_dagster.storage import Storage, StoredFile
+from synthvlm_dagster.store.storage import Storage, StoredFile
 
 OLD, OTHER = "old-0123456789", "other-abcdef0123"
 SHARD = "0000"

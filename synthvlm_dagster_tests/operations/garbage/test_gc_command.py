@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from synthvlm_dagster.cli import main
 from synthvlm_dagster.operations.garbage.listing import seconds_of_age
 from synthvlm_dagster.recipe import RECIPE_VARIABLE, active_recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 
 RECIPE = {
     "name": "named",

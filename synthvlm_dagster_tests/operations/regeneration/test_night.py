@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from synthvlm_dagster.attempts.further_attempts import tried_images
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.plan import read_plan
-from synthvlm_dagster.operations.further_attempts import tried_images
 from synthvlm_dagster.operations.regeneration.night import (
     NIGHTS,
     Limits,
@@ -22,7 +22,7 @@ from synthvlm_dagster.operations.regeneration.night import (
 )
 from synthvlm_dagster.operations.regeneration.report import report_night
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.pictures import captions_in_shards, plan
 
 LIMITS = Limits(bar=1.2, max_attempts=4, max_images=10, max_gpu_hours=1)

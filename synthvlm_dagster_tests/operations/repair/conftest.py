@@ -10,10 +10,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from synthvlm_dagster.attempts.assets import further_attempts
 from synthvlm_dagster.images.assets import generated_images
 from synthvlm_dagster.images.checks import sound_images
 from synthvlm_dagster.images.table import images_table
-from synthvlm_dagster.operations.assets import further_attempts
 from synthvlm_dagster.operations.repair.broken import shard_states
 from synthvlm_dagster.operations.repair.job import repair_shards
 from synthvlm_dagster.operations.repair.sensor import repair_failed_shards
@@ -21,7 +21,7 @@ from synthvlm_dagster.operations.run import RANGE_END_TAG, RANGE_START_TAG
 from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.scores.assets import image_scores
 from synthvlm_dagster.scores.checks import sound_scores
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.images.noise import NoiseGenerator
 from synthvlm_dagster_tests.pictures import captions_in_shards, plan
 

@@ -16,9 +16,9 @@ from synthvlm_dagster.operations.notifications.webhook import WEBHOOK_VARIABLE
 from synthvlm_dagster.operations.repair.history import AUTOMATIC_TAG, shards_to_repair
 from synthvlm_dagster.operations.repair.job import repair_shards
 from synthvlm_dagster.operations.repair.sensor import repair_failed_shards
+from synthvlm_dagster.orchestration.shards import shards
 from synthvlm_dagster.recipe.operations import Operations
 from synthvlm_dagster.recipe.operations.repair import Repair
-from synthvlm_dagster.shards import shards
 from synthvlm_dagster_tests.operations.repair.conftest import SHARDS, Operated, named
 
 FIRST, LAST = SHARDS[0], SHARDS[-1]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from synthvlm_dagster.gpu_leases import take_lease
+from synthvlm_dagster.models.gpu_leases import take_lease
 from synthvlm_dagster.operations.runs.executor import watched_in_process_executor
 from synthvlm_dagster.operations.runs.sensors import dead_runs, lost_retries
 

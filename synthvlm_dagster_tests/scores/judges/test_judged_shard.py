@@ -17,7 +17,7 @@ from synthvlm_dagster.scores.inspection import inspect_scores
 from synthvlm_dagster.scores.judges import Judge, recipe_judges
 from synthvlm_dagster.scores.naming import judge_table, scorer_name, scores_table, scoring_version
 from synthvlm_dagster.scores.shard import missing_scores, read_scores, score_shard, scores_schema, unmeasured_shards
-from synthvlm_dagster.storage import Storage
+from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, plan
 
 SHARD = "0000"

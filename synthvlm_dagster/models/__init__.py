@@ -1,0 +1,1 @@
+"""What running models takes: devices, leases of GPUs, and loading open_clip and transformers models quietly."""

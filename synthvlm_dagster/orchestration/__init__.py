@@ -1,0 +1,1 @@
+"""How Dagster works through the tables: shards, settings for one run, metadata."""

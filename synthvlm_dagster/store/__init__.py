@@ -1,0 +1,1 @@
+"""Tables and files on any fsspec URL: the only room that touches a file system to keep what was made."""
