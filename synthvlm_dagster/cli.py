@@ -235,15 +235,16 @@ def gpus(limit: int | None) -> None:
 @contextmanager
 def open_pipeline() -> Iterator[Pipeline]:
     """The active recipe's pipeline on the project's Dagster instance."""
-    from synthvlm_dagster.definitions import defs
+    from synthvlm_dagster.definitions import build_definitions
     from synthvlm_dagster.operations.instance import open_instance
     from synthvlm_dagster.operations.run import Pipeline
-    from synthvlm_dagster.store.storage import Storage
+    from synthvlm_dagster.orchestration.dataset import Dataset
 
     home = set_dagster_home()
     lay_out_dagster_home(home)
     with open_instance(home) as instance:
-        yield Pipeline(defs.get_repository_def(), instance, active_recipe(), Storage(active_recipe().storage))
+        dataset = Dataset(active_recipe())
+        yield Pipeline(build_definitions(dataset.recipe).get_repository_def(), instance, dataset)
 
 
 def tell_damage(storage: Storage) -> bool:

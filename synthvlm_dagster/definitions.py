@@ -1,65 +1,95 @@
-"""Everything Dagster sees, in pipeline order: captions → images → scores → dataset."""
+"""Everything Dagster sees of a recipe, in pipeline order: captions → images → scores → dataset."""
 
-import os
+from __future__ import annotations
+
 import warnings
+from collections.abc import Sequence
 
 import dagster as dg
 
-from synthvlm_dagster.attempts import assets as operation_assets
-from synthvlm_dagster.captions import assets as caption_assets
-from synthvlm_dagster.captions import checks as caption_checks
-from synthvlm_dagster.dataset import assets as dataset_assets
-from synthvlm_dagster.dataset import checks as dataset_checks
-from synthvlm_dagster.images import assets as image_assets
-from synthvlm_dagster.images import checks as image_checks
+from synthvlm_dagster.captions.assets import caption_assets
+from synthvlm_dagster.captions.checks import caption_checks
+from synthvlm_dagster.dataset.assets import dataset_assets
+from synthvlm_dagster.dataset.checks import dataset_checks
+from synthvlm_dagster.images.assets import planned_attempts
+from synthvlm_dagster.images.checks import image_checks
 from synthvlm_dagster.operations.arrival.sensor import new_captions
 from synthvlm_dagster.operations.automation import dataset_follows_scores, watched
 from synthvlm_dagster.operations.notifications.failed_runs import failed_runs
-from synthvlm_dagster.operations.refresh import refresh_dataset
-from synthvlm_dagster.operations.regeneration.job import regenerate_weak_pairs
+from synthvlm_dagster.operations.refresh import REFRESH_JOB, refresh_dataset
+from synthvlm_dagster.operations.regeneration.job import REGENERATE_JOB, regenerate_weak_pairs
 from synthvlm_dagster.operations.repair.job import repair_shards
 from synthvlm_dagster.operations.repair.sensor import repair_failed_shards
+from synthvlm_dagster.operations.run import REPAIR_JOB
 from synthvlm_dagster.operations.runs.executor import watched_in_process_executor
 from synthvlm_dagster.operations.runs.sensors import dead_runs, lost_retries
-from synthvlm_dagster.operations.schedules import SCHEDULES
+from synthvlm_dagster.operations.schedules import schedules
+from synthvlm_dagster.operations.sharded_assets import sharded_assets
 from synthvlm_dagster.operations.terminal_log import terminal_log
-from synthvlm_dagster.recipe import active_recipe
-from synthvlm_dagster.scores import assets as score_assets
-from synthvlm_dagster.scores import checks as score_checks
-from synthvlm_dagster.store.storage import Storage
+from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.recipe import Recipe, active_recipe
+from synthvlm_dagster.scores.checks import score_checks
 
-# PyTorch's idle CPU threads spin by default: beside any other busy process, on two cores, generation took five times as
-# long. Read when PyTorch loads, so it must stand before.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# Dagster itself passes the owners on, of sensors that have none.
-warnings.filterwarnings("ignore", message=".*`owners` of initializer `SensorDefinition", category=dg.BetaWarning)
+def build_definitions(recipe: Recipe, *, key_prefix: str | Sequence[str] | None = None) -> dg.Definitions:
+    """Assets, checks, jobs, schedules and sensors of one recipe. Reads no file and loads no model.
 
-_left_out = dataset_assets.switched_off_exports(active_recipe())
-if not active_recipe().attempts.adaptive:
-    # Scores have no say in how many images a caption gets.
-    _left_out.add(operation_assets.further_attempts.key)
-_asset_modules = [caption_assets, image_assets, score_assets, operation_assets, dataset_assets]
-_check_modules = [caption_checks, image_checks, score_checks, dataset_checks]
+    Args:
+        recipe: what to build.
+        key_prefix: what keys of assets and names begin with, so that several datasets can stand in one code location;
+            None for the only one.
 
-defs = dg.Definitions(
-    assets=watched(
-        (
-            asset
-            for asset in dg.load_assets_from_modules(_asset_modules)
-            if isinstance(asset, dg.AssetsDefinition) and asset.keys.isdisjoint(_left_out)
-        ),
-        active_recipe(),
-    ),
-    asset_checks=[
-        check
-        for check in dg.load_asset_checks_from_modules(_check_modules)
-        if _left_out.isdisjoint(key.asset_key for key in check.check_keys)
-    ],
-    jobs=[refresh_dataset, regenerate_weak_pairs, repair_shards],
-    schedules=SCHEDULES,
-    sensors=[dataset_follows_scores, dead_runs, failed_runs, lost_retries, new_captions, repair_failed_shards],
-    resources={"recipe": active_recipe(), "storage": Storage(active_recipe().storage)},
-    executor=watched_in_process_executor,
-    loggers={"console": terminal_log},
-)
+    Raises:
+        RecipeError: the prefix is no name for Dagster.
+    """
+    dataset = Dataset(recipe, key_prefix)
+    with warnings.catch_warnings():
+        # What the project is built on; their API is pinned by the range of dagster versions it installs with.
+        warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
+        warnings.filterwarnings("ignore", message=".*partitions_def on an AssetCheckSpec.*", category=dg.PreviewWarning)
+        # Dagster itself passes the owners on, of sensors that have none.
+        warnings.filterwarnings("ignore", message=".*`owners` of initializer `SensorDefin", category=dg.BetaWarning)
+        return _definitions(dataset)
+
+
+def _definitions(dataset: Dataset) -> dg.Definitions:
+    last_stage = watched(dataset_assets(dataset), dataset)
+    assets = [
+        *caption_assets(dataset),
+        planned_attempts(dataset),
+        *(asset.definition for asset in sharded_assets(dataset)),
+        *last_stage,
+    ]
+    jobs = {
+        REFRESH_JOB: refresh_dataset(dataset),
+        REGENERATE_JOB: regenerate_weak_pairs(dataset),
+        REPAIR_JOB: repair_shards(dataset),
+    }
+    keys = {key for asset in assets for key in asset.keys}
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=[
+            *caption_checks(dataset),
+            *image_checks(dataset),
+            *score_checks(dataset),
+            *dataset_checks(dataset),
+        ],
+        jobs=list(jobs.values()),
+        schedules=schedules(dataset, jobs),
+        sensors=[
+            dataset_follows_scores(dataset, last_stage),
+            dead_runs(dataset),
+            failed_runs(dataset, keys, {job.name for job in jobs.values()}),
+            lost_retries(dataset),
+            new_captions(dataset, jobs[REFRESH_JOB]),
+            repair_failed_shards(dataset, jobs[REPAIR_JOB]),
+        ],
+        executor=watched_in_process_executor,
+        loggers={"console": terminal_log},
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The definitions of the active recipe; see `active_recipe`."""
+    return build_definitions(active_recipe())

@@ -23,6 +23,7 @@ from synthvlm_dagster.images.plan import (
     added_attempts_table,
     recipe_of_plan,
 )
+from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.metadata import table_metadata
 from synthvlm_dagster.orchestration.shards import (
     Event,
@@ -30,49 +31,54 @@ from synthvlm_dagster.orchestration.shards import (
     ShardWork,
     materialize_each_shard,
     shard_materialization,
-    shards,
 )
-from synthvlm_dagster.recipe import Recipe, active_recipe
+from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.assets import image_scores, score_work
 from synthvlm_dagster.scores.checks import evaluate_scores
 from synthvlm_dagster.store.chunks import set_damaged_aside
 from synthvlm_dagster.store.storage import Storage
 
 
-@dg.asset(  # type: ignore[call-overload]  # its stub refuses dg.Nothing, which keeps IO managers out
-    deps=[image_scores],
-    partitions_def=shards,
-    # Another number than the scores' policy; see there.
-    backfill_policy=dg.BackfillPolicy.multi_run(active_recipe().shards_per_run),
-    output_required=False,
-    dagster_type=dg.Nothing,
-    pool="gpu",
-    group_name="scores",
-    kinds={"pytorch", "parquet"},
-    owners=["team:data"],
-    code_version=f"1-{fingerprint(active_recipe().attempts)}",
-)
-def further_attempts(
-    context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
-) -> Iterator[Any]:
-    """Another image for each caption whose best one is still below the recipe's bar: planned, made and measured.
+def further_attempts(dataset: Dataset) -> dg.AssetsDefinition:
+    """The asset `further_attempts` of a dataset."""
 
-    One row is one image that a score asked for. Goes on, round after round, until no caption of the shard wants another
-    or may have one. The images and scores are rows of `generated_images` and `image_scores` like all others, and each
-    round is recorded there. The models are loaded once per run, and not at all when no caption wants an image.
-    """
-    yield from materialize_each_shard(context, further_work(context, recipe, storage))
+    @dg.asset(
+        key=dataset.key("further_attempts"),
+        deps=[dataset.key("image_scores")],
+        partitions_def=dataset.shards,
+        # Another number than the scores' policy; see there.
+        backfill_policy=dg.BackfillPolicy.multi_run(dataset.recipe.shards_per_run),
+        output_required=False,
+        dagster_type=dg.Nothing,
+        pool="gpu",
+        **dataset.of_stage("scores"),
+        kinds={"pytorch", "parquet"},
+        code_version=f"1-{fingerprint(dataset.recipe.attempts)}",
+    )
+    def further_attempts(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        """Another image for each caption whose best one is still below the recipe's bar: planned, made and measured.
+
+        One row is one image that a score asked for. Goes on, round after round, until no caption of the shard wants
+        another or may have one. The images and scores are rows of `generated_images` and `image_scores` like all
+        others, and each round is recorded there. The models are loaded once per run, and not at all when no caption
+        wants an image.
+        """
+        yield from materialize_each_shard(context, further_work(context, dataset))
+
+    return further_attempts  # type: ignore[return-value]  # the stub refuses dg.Nothing, which keeps IO managers out
 
 
-def further_work(context: RunContext, recipe: Recipe, storage: Storage) -> ShardWork:
+def further_work(context: RunContext, dataset: Dataset) -> ShardWork:
     """How shards of `further_attempts` are made, round after round, with the same models for all of them.
 
     Raises:
         RecipeError: the model's licence has to be accepted first, or its images cannot be signed.
     """
-    recipe = recipe_of_plan(recipe, storage)
-    images_of_run = image_work(recipe, storage, context.log)
-    scores_of_run = score_work(recipe, storage, context.log)
+    storage = dataset.storage
+    recipe = recipe_of_plan(dataset.recipe, storage)
+    images, scores = generated_images(dataset), image_scores(dataset)
+    images_of_run = image_work(dataset, context.log)
+    scores_of_run = score_work(dataset, context.log)
 
     def rounds(shard: str) -> Iterator[Event]:
         set_damaged_aside(storage, added_attempts_table(recipe, shard), context.log.warning)
@@ -84,10 +90,10 @@ def further_work(context: RunContext, recipe: Recipe, storage: Storage) -> Shard
                     return
                 context.log.info(f"shard {shard}: {wanted.height} captions are below the bar and get another image")
                 add_attempts(recipe, storage, shard, wanted)
-            yield shard_materialization(context, generated_images, shard, *images_of_run.make(shard))
-            yield evaluate_images(recipe, storage, shard)
-            yield shard_materialization(context, image_scores, shard, *scores_of_run.make(shard))
-            yield evaluate_scores(recipe, storage, shard)
+            yield shard_materialization(context, images, shard, *images_of_run.make(shard))
+            yield evaluate_images(dataset, shard)
+            yield shard_materialization(context, scores, shard, *scores_of_run.make(shard))
+            yield evaluate_scores(dataset, shard)
 
     return ShardWork(lambda shard: _describe(recipe, storage, shard), before=rounds)
 

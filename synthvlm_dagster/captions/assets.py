@@ -1,7 +1,7 @@
 """What Dagster sees of the first stage: the captions as found, the kept and the rejected."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import polars as pl
@@ -25,124 +25,136 @@ from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
 from synthvlm_dagster.captions.text_forms import write_kept_by_text
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.markdown import shortened
-from synthvlm_dagster.orchestration.launchpad import CurationOfOneRun
+from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.orchestration.launchpad import OneRun, curation_of_one_run
 from synthvlm_dagster.orchestration.metadata import markdown, table_metadata
-from synthvlm_dagster.recipe import Recipe, active_recipe
 from synthvlm_dagster.store.storage import Storage
 
 _ROWS_SHOWN = 10
 _DESCRIPTIONS = {**RAW_COLUMNS, **CURATION_COLUMNS}
 
 
-@dg.asset(
-    group_name="captions",
-    kinds={"polars", "parquet"},
-    owners=["team:data"],
-    code_version=f"2-{fingerprint(*active_recipe().sources)}",
-)
-def raw_captions(
-    context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
-) -> dg.MaterializeResult:
-    """Every caption of the recipe's sources as it was found (SynthVLM §3.1, the pool before curation).
+def caption_assets(dataset: Dataset) -> list[dg.AssetsDefinition]:
+    """The assets of the first stage."""
+    return [raw_captions(dataset), curate(dataset)]
 
-    One row is one caption, or one row of a file that holds no usable caption, with the reason.
-    """
-    version = source_version(recipe.sources)
-    with storage.table_writer(RAW, RAW_SCHEMA) as write:
-        for part in read_captions(recipe.sources, on_progress=context.log.info):
-            write(part)
-    raw = storage.scan(RAW)
-    by_source = problems_by_source(raw)
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(storage.version(RAW)),
-        metadata={
-            **_table(storage, RAW, raw),
-            "source_version": version,
-            "sources": markdown(sources_markdown(by_source)),
-            "unreadable_rows": int(by_source["unreadable"].sum()),
-            "preview": _preview(raw, "source", "source_file", "source_row", "text", "problem"),
-        },
+
+def raw_captions(dataset: Dataset) -> dg.AssetsDefinition:
+    """The asset `raw_captions` of a dataset."""
+
+    @dg.asset(
+        key=dataset.key("raw_captions"),
+        **dataset.of_stage("captions"),
+        kinds={"polars", "parquet"},
+        code_version=f"2-{fingerprint(*dataset.recipe.sources)}",
     )
+    def raw_captions(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        """Every caption of the recipe's sources as it was found (SynthVLM §3.1, the pool before curation).
 
-
-_CURATION: dict[str, Any] = {
-    "deps": [raw_captions],
-    "group_name": "captions",
-    "kinds": {"polars", "parquet"},
-    "owners": ["team:data"],
-    "code_version": f"2-{fingerprint(active_recipe().curation, active_recipe().shards)}",
-}
-
-
-@dg.multi_asset(
-    specs=[
-        dg.AssetSpec(
-            "curated_captions",
-            description="The captions worth an image: every rule of the recipe keeps them, and no two are the same "
-            "(SynthVLM §3.1).\n\nOne row is one caption with everything measured on it, and its shard.",
-            **_CURATION,
-        ),
-        dg.AssetSpec(
-            "rejected_captions",
-            description="The captions that curation rejects (SynthVLM §3.1).\n\nOne row is one caption with "
-            "everything measured on it, and the first rule that rejects it.",
-            **_CURATION,
-        ),
-    ],
-)
-def curate(
-    context: dg.AssetExecutionContext,
-    config: CurationOfOneRun,
-    recipe: dg.ResourceParam[Recipe],
-    storage: dg.ResourceParam[Storage],
-) -> Iterator[dg.MaterializeResult]:
-    """Judge every raw caption by the rules of the recipe."""
-    recipe, notes, set_for_this_run = config.apply(recipe, context.log)
-    curation = recipe.curation
-    stores = measurement_stores(curation, storage)
-    curator = Curator(curation, recipe.shard_keys, stores, context.log.info)
-    schema = pl.Schema([*RAW_SCHEMA.items(), *curator.schema.items()])
-    rejected_schema = pl.Schema([*schema.items(), ("rejected_by", pl.String())])
-    with (
-        storage.table_writer(REJECTED, rejected_schema, notes) as write_rejected,
-        storage.table_writer(CURATED, schema, notes) as write_curated,
-    ):
-        for kept, others in curator.split(storage.batches(RAW)):
-            write_curated(kept)
-            write_rejected(others)
-    write_kept_by_text(storage, curator)
-    curated, rejected = storage.scan(CURATED), storage.scan(REJECTED)
-    count = curated.select(pl.len()).collect().item()
-    by_rule = rejections_by_rule(rejected, curation)
-    shared: dict[str, Any] = {
-        "kept_share": count / curator.rows,
-        "rejected_by_rule": markdown(rejections_markdown(by_rule, curator.rows)),
-        "kept_by_text": markdown(text_forms_markdown(curator.kept_by_text, curator.rows, curation.text_template)),
-    }
-    if stores:
-        shared["measurements"] = markdown(measurements_markdown(stores.values()))
-    if curation.rules.judge:
-        judge, rule = stores["judge"], curation.rules.judge
-        shared["judge_cost_dollars"] = judge_cost(**judge.spent, rule=rule)
-        shared["judge_cost_dollars_so_far"] = judge_cost(**judge.spent_so_far(), rule=rule)
-    curated_only = {"borderline": markdown(borderline_markdown(curated, rejected, curation))}
-    rejected_only = {"most_rejected": markdown(most_rejected_markdown(rejected, curation))}
-    for key, table, captions, columns, own in (
-        ("curated_captions", CURATED, curated, ("source", "text", "shard"), curated_only),
-        ("rejected_captions", REJECTED, rejected, ("source", "text", "rejected_by", "problem"), rejected_only),
-    ):
-        yield dg.MaterializeResult(
-            asset_key=key,
-            data_version=dg.DataVersion(storage.version(table)),
+        One row is one caption, or one row of a file that holds no usable caption, with the reason.
+        """
+        recipe, storage = dataset.recipe, dataset.storage
+        version = source_version(recipe.sources)
+        with storage.table_writer(RAW, RAW_SCHEMA) as write:
+            for part in read_captions(recipe.sources, on_progress=context.log.info):
+                write(part)
+        raw = storage.scan(RAW)
+        by_source = problems_by_source(raw)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(storage.version(RAW)),
             metadata={
-                **_table(storage, table, captions),
-                **set_for_this_run,
-                **shared,
-                **own,
-                "statistics": markdown(statistics_markdown(captions, curation)),
-                "preview": _preview(captions, *columns),
+                **_table(storage, RAW, raw),
+                "source_version": version,
+                "sources": markdown(sources_markdown(by_source)),
+                "unreadable_rows": int(by_source["unreadable"].sum()),
+                "preview": _preview(raw, "source", "source_file", "source_row", "text", "problem"),
             },
         )
+
+    return raw_captions
+
+
+def curate(dataset: Dataset) -> dg.AssetsDefinition:
+    """The assets `curated_captions` and `rejected_captions` of a dataset, made together."""
+    curation: dict[str, Any] = {
+        **dataset.of_stage("captions"),
+        "deps": [dataset.key("raw_captions")],
+        "kinds": {"polars", "parquet"},
+        "code_version": f"2-{fingerprint(dataset.recipe.curation, dataset.recipe.shards)}",
+    }
+    one_run = curation_of_one_run(dataset.recipe)
+
+    @dg.multi_asset(
+        name=dataset.name("curate"),
+        specs=[
+            dg.AssetSpec(
+                dataset.key("curated_captions"),
+                description="The captions worth an image: every rule of the recipe keeps them, and no two are the same "
+                "(SynthVLM §3.1).\n\nOne row is one caption with everything measured on it, and its shard.",
+                **curation,
+            ),
+            dg.AssetSpec(
+                dataset.key("rejected_captions"),
+                description="The captions that curation rejects (SynthVLM §3.1).\n\nOne row is one caption with "
+                "everything measured on it, and the first rule that rejects it.",
+                **curation,
+            ),
+        ],
+    )
+    def curate(
+        context: dg.AssetExecutionContext,
+        config: one_run,  # type: ignore[valid-type]
+    ) -> Iterator[dg.MaterializeResult]:
+        """Judge every raw caption by the rules of the recipe."""
+        recipe, storage = dataset.recipe, dataset.storage
+        recipe, notes, set_for_this_run = cast("OneRun", config).apply(recipe, context.log)
+        curation = recipe.curation
+        stores = measurement_stores(curation, storage)
+        curator = Curator(curation, recipe.shard_keys, stores, context.log.info)
+        schema = pl.Schema([*RAW_SCHEMA.items(), *curator.schema.items()])
+        rejected_schema = pl.Schema([*schema.items(), ("rejected_by", pl.String())])
+        with (
+            storage.table_writer(REJECTED, rejected_schema, notes) as write_rejected,
+            storage.table_writer(CURATED, schema, notes) as write_curated,
+        ):
+            for kept, others in curator.split(storage.batches(RAW)):
+                write_curated(kept)
+                write_rejected(others)
+        write_kept_by_text(storage, curator)
+        curated, rejected = storage.scan(CURATED), storage.scan(REJECTED)
+        count = curated.select(pl.len()).collect().item()
+        by_rule = rejections_by_rule(rejected, curation)
+        shared: dict[str, Any] = {
+            "kept_share": count / curator.rows,
+            "rejected_by_rule": markdown(rejections_markdown(by_rule, curator.rows)),
+            "kept_by_text": markdown(text_forms_markdown(curator.kept_by_text, curator.rows, curation.text_template)),
+        }
+        if stores:
+            shared["measurements"] = markdown(measurements_markdown(stores.values()))
+        if curation.rules.judge:
+            judge, rule = stores["judge"], curation.rules.judge
+            shared["judge_cost_dollars"] = judge_cost(**judge.spent, rule=rule)
+            shared["judge_cost_dollars_so_far"] = judge_cost(**judge.spent_so_far(), rule=rule)
+        curated_only = {"borderline": markdown(borderline_markdown(curated, rejected, curation))}
+        rejected_only = {"most_rejected": markdown(most_rejected_markdown(rejected, curation))}
+        for key, table, captions, columns, own in (
+            ("curated_captions", CURATED, curated, ("source", "text", "shard"), curated_only),
+            ("rejected_captions", REJECTED, rejected, ("source", "text", "rejected_by", "problem"), rejected_only),
+        ):
+            yield dg.MaterializeResult(
+                asset_key=dataset.key(key),
+                data_version=dg.DataVersion(storage.version(table)),
+                metadata={
+                    **_table(storage, table, captions),
+                    **set_for_this_run,
+                    **shared,
+                    **own,
+                    "statistics": markdown(statistics_markdown(captions, curation)),
+                    "preview": _preview(captions, *columns),
+                },
+            )
+
+    return curate
 
 
 def _table(storage: Storage, table: str, captions: pl.LazyFrame) -> dict[str, Any]:

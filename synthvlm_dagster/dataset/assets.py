@@ -1,6 +1,6 @@
 """What Dagster sees of the fourth stage: the selected pairs, their exports and the report."""
 
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import polars as pl
@@ -22,158 +22,179 @@ from synthvlm_dagster.dataset.report.page import preview, write_report
 from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, best_attempts, select_with_reasons
 from synthvlm_dagster.dataset.set_aside import set_aside_counts
 from synthvlm_dagster.fingerprint import fingerprint
-from synthvlm_dagster.images.assets import generated_images
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.markdown import shortened
-from synthvlm_dagster.orchestration.launchpad import SelectionOfOneRun
+from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.orchestration.launchpad import OneRun, selection_of_one_run
 from synthvlm_dagster.orchestration.metadata import markdown, rows_metadata, table_metadata
 from synthvlm_dagster.orchestration.shards import recorded_work
-from synthvlm_dagster.recipe import Recipe, active_recipe
-from synthvlm_dagster.scores.assets import image_scores
 from synthvlm_dagster.scores.embeddings import read_embeddings
 from synthvlm_dagster.scores.merit import weighted_score
 from synthvlm_dagster.scores.naming import scorer_name, scoring_version
 from synthvlm_dagster.scores.references import SUMMARY as REFERENCES
 from synthvlm_dagster.scores.references import SUMMARY_COLUMNS as REFERENCES_COLUMNS
 from synthvlm_dagster.scores.references import measure_references
-from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster.text_histogram import text_histogram
 
 _MEASURES = ("clip_score", "ssim", "weighted_score")
 _PAIRS_SHOWN = 8
 
 
-# With an adaptive recipe the shards' last scores come with their further attempts (see operations).
-_LAST_SCORES = [image_scores, *(["further_attempts"] if active_recipe().attempts.adaptive else [])]
+def dataset_assets(dataset: Dataset) -> list[dg.AssetsDefinition]:
+    """The assets of the last stage: those that the recipe has."""
+    recipe = dataset.recipe
+    assets = [selected_pairs(dataset), dataset_card(dataset), quality_report(dataset)]
+    for settings, export in (
+        (recipe.exports.llava, llava_dataset),
+        (recipe.exports.webdataset, webdataset),
+        (recipe.exports.huggingface, huggingface_dataset),
+    ):
+        if settings is not None:
+            assets.append(export(dataset))
+    return [*assets, reference_scores(dataset)] if recipe.comparisons else assets
 
 
-@dg.asset(
-    deps=_LAST_SCORES,
-    group_name="dataset",
-    kinds={"polars", "parquet"},
-    owners=["team:data"],
-    code_version=f"1-{fingerprint(active_recipe().selection, active_recipe().shards)}",
-)
-def selected_pairs(
-    context: dg.AssetExecutionContext,
-    config: SelectionOfOneRun,
-    recipe: dg.ResourceParam[Recipe],
-    storage: dg.ResourceParam[Storage],
-) -> dg.MaterializeResult:
-    """The pairs that are kept: the best attempt of each caption, then the best overall (SynthVLM §3.3).
-
-    One row is one selected image with its caption, scores and rank. What an audit sets aside stands with its reason in
-    `dataset/set_aside`.
-    """
-    recipe, notes, set_for_this_run = config.apply(recipe, context.log)
-    coverage = score_coverage(recipe, storage)
-    scores = complete_scores(recipe, storage, coverage)
-    embeddings = (read_embeddings(recipe, storage, shard) for shard in recipe.shard_keys)
-    chosen = select_with_reasons(scores, recipe.selection, recipe.seed, embeddings)
-    storage.write_table(SET_ASIDE, chosen.set_aside)
-    storage.write_table(SELECTED, chosen.pairs, notes)
-    selected = storage.scan(SELECTED).collect()
-    groups = {
-        "generated": scores,
-        "best_attempts": best_attempts(scores, recipe.selection, recipe.seed),
-        "selected": selected.lazy(),
-    }
-    weighted = weighted_score(recipe.selection.ssim_weight)
-    measures = {name: group.select(*_MEASURES[:2], weighted).collect() for name, group in groups.items()}
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(storage.version(SELECTED)),
-        metadata={
-            **table_metadata(
-                storage,
-                SELECTED,
-                row_count=selected.height,
-                schema=selected.schema,
-                descriptions=SELECTED_COLUMNS,
-            ),
-            **set_for_this_run,
-            "strategy": recipe.selection.strategy,
-            **{f"set_aside_by_{reason}": count for reason, count in set_aside_counts(recipe, storage).items()},
-            "images_without_score": coverage.lacking,
-            "share_without_score": round(coverage.missing_share, 6),
-            **{f"images_{name}": frame.height for name, frame in measures.items()},
-            **_means(measures),
-            **_histograms(measures),
-            "highest": _shown(selected.head(_PAIRS_SHOWN)),
-            "lowest": _shown(selected.tail(_PAIRS_SHOWN)),
-        },
-    )
-
-
-@dg.asset(
-    deps=[selected_pairs],
-    group_name="dataset",
-    kinds={"json"},
-    owners=["team:data"],
-    code_version=f"1-{fingerprint(active_recipe().exports.llava, active_recipe().seed)}",
-)
-def llava_dataset(
-    context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
-) -> dg.MaterializeResult:
-    """The selected pairs as LLaVA trains on them: `synthvlm.json` beside a tree of images.
-
-    One entry is one selected pair as a conversation: a prompt with the image, and the caption as the answer.
-    """
-    export = write_llava(recipe, storage, on_progress=context.log.info)
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(fingerprint(storage.version(SELECTED), recipe.exports.llava, recipe.seed)),
-        metadata={
-            **rows_metadata(storage, LLAVA_FOLDER, row_count=export.pairs, columns=LLAVA_COLUMNS),
-            "megabytes": round(export.bytes / 1e6, 3),
-            "sample": _sample(export.sample),
-        },
-    )
-
-
-@dg.asset(
-    deps=[selected_pairs],
-    group_name="dataset",
-    kinds={"webdataset", "file"},
-    owners=["team:data"],
-    code_version=f"1-{fingerprint(active_recipe().exports.webdataset)}",
-)
-def webdataset(
-    context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
-) -> dg.MaterializeResult:
-    """The selected pairs as WebDataset tar files.
-
-    One sample is one selected pair: KEY.jpg (or png, webp), KEY.txt with the caption, KEY.json with scores and origin.
-    """
-    export = write_webdataset(recipe, storage, on_progress=context.log.info)
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(fingerprint(storage.version(SELECTED), recipe.exports.webdataset)),
-        metadata={
-            **rows_metadata(storage, WEBDATASET_FOLDER, row_count=export.pairs, columns=WEBDATASET_COLUMNS),
-            "tar_files": export.tars,
-            "megabytes": round(export.bytes / 1e6, 3),
-            "sample": _sample(export.sample),
-        },
-    )
-
-
-if active_recipe().comparisons:
+def selected_pairs(dataset: Dataset) -> dg.AssetsDefinition:
+    """The asset `selected_pairs` of a dataset."""
+    one_run = selection_of_one_run(dataset.recipe)
 
     @dg.asset(
-        deps=[selected_pairs],
-        pool="gpu",
-        group_name="dataset",
-        kinds={"pytorch", "parquet"},
-        owners=["team:data"],
-        code_version="1-"
-        + fingerprint(*active_recipe().comparisons, scoring_version(active_recipe()), active_recipe().seed),
+        key=dataset.key("selected_pairs"),
+        deps=_last_scores(dataset),
+        **dataset.of_stage("dataset"),
+        kinds={"polars", "parquet"},
+        code_version=f"1-{fingerprint(dataset.recipe.selection, dataset.recipe.shards)}",
     )
-    def reference_scores(
-        context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
+    def selected_pairs(
+        context: dg.AssetExecutionContext,
+        config: one_run,  # type: ignore[valid-type]
     ) -> dg.MaterializeResult:
+        """The pairs that are kept: the best attempt of each caption, then the best overall (SynthVLM §3.3).
+
+        One row is one selected image with its caption, scores and rank. What an audit sets aside stands with its reason
+        in `dataset/set_aside`.
+        """
+        recipe, storage = dataset.recipe, dataset.storage
+        recipe, notes, set_for_this_run = cast("OneRun", config).apply(recipe, context.log)
+        coverage = score_coverage(recipe, storage)
+        scores = complete_scores(recipe, storage, coverage)
+        embeddings = (read_embeddings(recipe, storage, shard) for shard in recipe.shard_keys)
+        chosen = select_with_reasons(scores, recipe.selection, recipe.seed, embeddings)
+        storage.write_table(SET_ASIDE, chosen.set_aside)
+        storage.write_table(SELECTED, chosen.pairs, notes)
+        selected = storage.scan(SELECTED).collect()
+        groups = {
+            "generated": scores,
+            "best_attempts": best_attempts(scores, recipe.selection, recipe.seed),
+            "selected": selected.lazy(),
+        }
+        weighted = weighted_score(recipe.selection.ssim_weight)
+        measures = {name: group.select(*_MEASURES[:2], weighted).collect() for name, group in groups.items()}
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(storage.version(SELECTED)),
+            metadata={
+                **table_metadata(
+                    storage,
+                    SELECTED,
+                    row_count=selected.height,
+                    schema=selected.schema,
+                    descriptions=SELECTED_COLUMNS,
+                ),
+                **set_for_this_run,
+                "strategy": recipe.selection.strategy,
+                **{f"set_aside_by_{reason}": count for reason, count in set_aside_counts(recipe, storage).items()},
+                "images_without_score": coverage.lacking,
+                "share_without_score": round(coverage.missing_share, 6),
+                **{f"images_{name}": frame.height for name, frame in measures.items()},
+                **_means(measures),
+                **_histograms(measures),
+                "highest": _shown(selected.head(_PAIRS_SHOWN)),
+                "lowest": _shown(selected.tail(_PAIRS_SHOWN)),
+            },
+        )
+
+    return selected_pairs
+
+
+def llava_dataset(dataset: Dataset) -> dg.AssetsDefinition:
+    """The asset `llava_dataset` of a dataset."""
+
+    @dg.asset(
+        key=dataset.key("llava_dataset"),
+        deps=[dataset.key("selected_pairs")],
+        **dataset.of_stage("dataset"),
+        kinds={"json"},
+        code_version=f"1-{fingerprint(dataset.recipe.exports.llava, dataset.recipe.seed)}",
+    )
+    def llava_dataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        """The selected pairs as LLaVA trains on them: `synthvlm.json` beside a tree of images.
+
+        One entry is one selected pair as a conversation: a prompt with the image, and the caption as the answer.
+        """
+        recipe, storage = dataset.recipe, dataset.storage
+        export = write_llava(recipe, storage, on_progress=context.log.info)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(fingerprint(storage.version(SELECTED), recipe.exports.llava, recipe.seed)),
+            metadata={
+                **rows_metadata(storage, LLAVA_FOLDER, row_count=export.pairs, columns=LLAVA_COLUMNS),
+                "megabytes": round(export.bytes / 1e6, 3),
+                "sample": _sample(export.sample),
+            },
+        )
+
+    return llava_dataset
+
+
+def webdataset(dataset: Dataset) -> dg.AssetsDefinition:
+    """The asset `webdataset` of a dataset."""
+
+    @dg.asset(
+        key=dataset.key("webdataset"),
+        deps=[dataset.key("selected_pairs")],
+        **dataset.of_stage("dataset"),
+        kinds={"webdataset", "file"},
+        code_version=f"1-{fingerprint(dataset.recipe.exports.webdataset)}",
+    )
+    def webdataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        """The selected pairs as WebDataset tar files.
+
+        One sample is one selected pair: KEY.jpg (or png, webp), KEY.txt with the caption, KEY.json with scores and
+        origin.
+        """
+        recipe, storage = dataset.recipe, dataset.storage
+        export = write_webdataset(recipe, storage, on_progress=context.log.info)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(fingerprint(storage.version(SELECTED), recipe.exports.webdataset)),
+            metadata={
+                **rows_metadata(storage, WEBDATASET_FOLDER, row_count=export.pairs, columns=WEBDATASET_COLUMNS),
+                "tar_files": export.tars,
+                "megabytes": round(export.bytes / 1e6, 3),
+                "sample": _sample(export.sample),
+            },
+        )
+
+    return webdataset
+
+
+def reference_scores(dataset: Dataset) -> dg.AssetsDefinition:
+    """The asset `reference_scores` of a dataset whose recipe has comparisons."""
+
+    @dg.asset(
+        key=dataset.key("reference_scores"),
+        deps=[dataset.key("selected_pairs")],
+        pool="gpu",
+        **dataset.of_stage("dataset"),
+        kinds={"pytorch", "parquet"},
+        code_version="1-"
+        + fingerprint(*dataset.recipe.comparisons, scoring_version(dataset.recipe), dataset.recipe.seed),
+    )
+    def reference_scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """CLIPScore and SSIM of other datasets, to compare the selected pairs with (SynthVLM §3.3).
 
         One row is one dataset of the recipe's `comparisons`, of which a seeded sample is measured. What was measured
         before is not measured again.
         """
+        recipe, storage = dataset.recipe, dataset.storage
         summary = measure_references(recipe_as_made(recipe, storage), storage, on_progress=context.log.info)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(storage.version(REFERENCES)),
@@ -189,93 +210,110 @@ if active_recipe().comparisons:
             },
         )
 
+    return reference_scores
 
-@dg.asset(
-    deps=["rejected_captions", image_scores, selected_pairs],
-    group_name="dataset",
-    kinds={"markdown", "file"},
-    owners=["team:data"],
-    code_version=f"1-{fingerprint(active_recipe().what_is_built)}",
-)
-def dataset_card(recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]) -> dg.MaterializeResult:
-    """What the dataset is, how it was made and from what, its licences and limits, as a page of Markdown."""
-    card = write_card(recipe, storage)
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(fingerprint(card.text)),
-        metadata={
-            "dagster/uri": storage.url(CARD),
-            "pairs": card.pairs,
-            "card": markdown(card.text),
-        },
+
+def dataset_card(dataset: Dataset) -> dg.AssetsDefinition:
+    """The asset `dataset_card` of a dataset."""
+
+    @dg.asset(
+        key=dataset.key("dataset_card"),
+        deps=[dataset.key(name) for name in ("rejected_captions", "image_scores", "selected_pairs")],
+        **dataset.of_stage("dataset"),
+        kinds={"markdown", "file"},
+        code_version=f"1-{fingerprint(dataset.recipe.what_is_built)}",
     )
+    def dataset_card() -> dg.MaterializeResult:
+        """What the dataset is, how it was made and from what, its licences and limits, as a page of Markdown."""
+        recipe, storage = dataset.recipe, dataset.storage
+        card = write_card(recipe, storage)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(fingerprint(card.text)),
+            metadata={
+                "dagster/uri": storage.url(CARD),
+                "pairs": card.pairs,
+                "card": markdown(card.text),
+            },
+        )
+
+    return dataset_card
 
 
-@dg.asset(
-    deps=[selected_pairs, dataset_card],
-    group_name="dataset",
-    kinds={"huggingface", "parquet"},
-    owners=["team:data"],
-    code_version=f"1-{fingerprint(active_recipe().exports)}",
-)
-def huggingface_dataset(
-    context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
-) -> dg.MaterializeResult:
-    """The selected pairs as a Hugging Face dataset folder: parquet with images, the card, Croissant metadata.
+def huggingface_dataset(dataset: Dataset) -> dg.AssetsDefinition:
+    """The asset `huggingface_dataset` of a dataset."""
 
-    One row is one selected pair: image, caption, image_id, scores and how the image was made.
-    """
-    export = write_huggingface(recipe, storage, on_progress=context.log.info)
-    card = storage.read_bytes(CARD).decode()
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(fingerprint(storage.version(SELECTED), card, recipe.exports)),
-        metadata={
-            **rows_metadata(storage, HUGGINGFACE_FOLDER, row_count=export.pairs, columns=export.columns),
-            "parquet_files": export.files,
-            "megabytes": round(export.bytes / 1e6, 3),
-            "sample": _sample(export.sample),
-        },
+    @dg.asset(
+        key=dataset.key("huggingface_dataset"),
+        deps=[dataset.key("selected_pairs"), dataset.key("dataset_card")],
+        **dataset.of_stage("dataset"),
+        kinds={"huggingface", "parquet"},
+        code_version=f"1-{fingerprint(dataset.recipe.exports)}",
     )
+    def huggingface_dataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        """The selected pairs as a Hugging Face dataset folder: parquet with images, the card, Croissant metadata.
+
+        One row is one selected pair: image, caption, image_id, scores and how the image was made.
+        """
+        recipe, storage = dataset.recipe, dataset.storage
+        export = write_huggingface(recipe, storage, on_progress=context.log.info)
+        card = storage.read_bytes(CARD).decode()
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(fingerprint(storage.version(SELECTED), card, recipe.exports)),
+            metadata={
+                **rows_metadata(storage, HUGGINGFACE_FOLDER, row_count=export.pairs, columns=export.columns),
+                "parquet_files": export.files,
+                "megabytes": round(export.bytes / 1e6, 3),
+                "sample": _sample(export.sample),
+            },
+        )
+
+    return huggingface_dataset
 
 
-@dg.asset(
-    deps=[
-        "rejected_captions",
-        image_scores,
-        selected_pairs,
-        *(["reference_scores"] if active_recipe().comparisons else []),
-    ],
-    group_name="dataset",
-    kinds={"html", "file"},
-    owners=["team:data"],
-    code_version=f"2-{fingerprint(active_recipe().what_is_built)}",
-)
-def quality_report(
-    context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
-) -> dg.MaterializeResult:
-    """One web page to look at: what each step kept, the scores of generated and selected images, and examples."""
-    generation = recorded_work(
-        context.instance, generated_images.key, "images_made_now", generator=generator_name(recipe)
+def quality_report(dataset: Dataset) -> dg.AssetsDefinition:
+    """The asset `quality_report` of a dataset."""
+
+    @dg.asset(
+        key=dataset.key("quality_report"),
+        deps=[
+            dataset.key(name)
+            for name in (
+                "rejected_captions",
+                "image_scores",
+                "selected_pairs",
+                *(["reference_scores"] if dataset.recipe.comparisons else []),
+            )
+        ],
+        **dataset.of_stage("dataset"),
+        kinds={"html", "file"},
+        code_version=f"2-{fingerprint(dataset.recipe.what_is_built)}",
     )
-    scoring = recorded_work(context.instance, image_scores.key, "images_scored_now", scorer=scorer_name(recipe))
-    report = write_report(recipe, storage, {GENERATION: generation, SCORING: scoring})
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/uri": report.location,
-            "page": dg.MetadataValue.path(report.location),
-            "kilobytes": round(report.bytes / 1e3),
-            "preview": dg.MetadataValue.md(preview(recipe, storage, report.facts)),
-        },
-    )
+    def quality_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        """One web page to look at: what each step kept, the scores of generated and selected images, and examples."""
+        recipe, storage = dataset.recipe, dataset.storage
+        generation = recorded_work(
+            context.instance, dataset.key("generated_images"), "images_made_now", generator=generator_name(recipe)
+        )
+        scoring = recorded_work(
+            context.instance, dataset.key("image_scores"), "images_scored_now", scorer=scorer_name(recipe)
+        )
+        report = write_report(recipe, storage, {GENERATION: generation, SCORING: scoring})
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/uri": report.location,
+                "page": dg.MetadataValue.path(report.location),
+                "kilobytes": round(report.bytes / 1e3),
+                "preview": dg.MetadataValue.md(preview(recipe, storage, report.facts)),
+            },
+        )
+
+    return quality_report
 
 
-def switched_off_exports(recipe: Recipe) -> set[dg.AssetKey]:
-    """The exports that the recipe does without."""
-    exports = {
-        llava_dataset.key: recipe.exports.llava,
-        webdataset.key: recipe.exports.webdataset,
-        huggingface_dataset.key: recipe.exports.huggingface,
-    }
-    return {key for key, settings in exports.items() if settings is None}
+def _last_scores(dataset: Dataset) -> list[dg.AssetKey]:
+    """With an adaptive recipe the shards' last scores come with their further attempts."""
+    names = ("image_scores", "further_attempts") if dataset.recipe.attempts.adaptive else ("image_scores",)
+    return [dataset.key(name) for name in names]
 
 
 def _means(measures: dict[str, pl.DataFrame]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What Dagster sees of the second stage: the plan, and each shard's images."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import polars as pl
@@ -19,85 +19,95 @@ from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, PLAN_TABLE, plan_att
 from synthvlm_dagster.images.present import planned_images, read_images
 from synthvlm_dagster.images.shard import ShardSummary, generate_shard
 from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA
-from synthvlm_dagster.orchestration.launchpad import AttemptsOfOneRun
+from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.orchestration.launchpad import OneRun, attempts_of_one_run
 from synthvlm_dagster.orchestration.metadata import table_metadata
-from synthvlm_dagster.orchestration.shards import ShardWork, materialize_each_shard, shards
-from synthvlm_dagster.recipe import Recipe, active_recipe
+from synthvlm_dagster.orchestration.shards import ShardWork, materialize_each_shard
+from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.storage import Storage
 
 _PICTURES_ON_A_CONTACT_SHEET = 16
 _GIB = 1 << 30
 
 
-@dg.asset(
-    deps=["curated_captions"],
-    group_name="images",
-    kinds={"polars", "parquet"},
-    owners=["team:data"],
-    code_version=f"1-{fingerprint(active_recipe().attempts, active_recipe().seed)}",
-)
-def planned_attempts(
-    context: dg.AssetExecutionContext,
-    config: AttemptsOfOneRun,
-    recipe: dg.ResourceParam[Recipe],
-    storage: dg.ResourceParam[Storage],
-) -> dg.MaterializeResult:
-    """Which images to make: the recipe's attempts for every curated caption, or for a stable choice of them.
+def planned_attempts(dataset: Dataset) -> dg.AssetsDefinition:
+    """The asset `planned_attempts` of a dataset."""
+    one_run = attempts_of_one_run(dataset.recipe)
 
-    One row is one image to make.
-    """
-    recipe, notes, set_for_this_run = config.apply(recipe, context.log)
-    plan = plan_attempts(storage.scan("captions/curated"), recipe.attempts, recipe.seed)
-    storage.write_table(PLAN_TABLE, plan, notes)
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(storage.version(PLAN_TABLE)),
-        metadata={
-            **table_metadata(
-                storage, PLAN_TABLE, row_count=plan.height, schema=plan.schema, descriptions=PLAN_DESCRIPTIONS
-            ),
-            **set_for_this_run,
-            "captions": plan["caption_id"].n_unique(),
-            "shards_with_images": plan["shard"].n_unique(),
-        },
+    @dg.asset(
+        key=dataset.key("planned_attempts"),
+        deps=[dataset.key("curated_captions")],
+        **dataset.of_stage("images"),
+        kinds={"polars", "parquet"},
+        code_version=f"1-{fingerprint(dataset.recipe.attempts, dataset.recipe.seed)}",
     )
+    def planned_attempts(
+        context: dg.AssetExecutionContext,
+        config: one_run,  # type: ignore[valid-type]
+    ) -> dg.MaterializeResult:
+        """Which images to make: the recipe's attempts for every curated caption, or for a stable choice of them.
+
+        One row is one image to make.
+        """
+        recipe, storage = dataset.recipe, dataset.storage
+        recipe, notes, set_for_this_run = cast("OneRun", config).apply(recipe, context.log)
+        plan = plan_attempts(storage.scan("captions/curated"), recipe.attempts, recipe.seed)
+        storage.write_table(PLAN_TABLE, plan, notes)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(storage.version(PLAN_TABLE)),
+            metadata={
+                **table_metadata(
+                    storage, PLAN_TABLE, row_count=plan.height, schema=plan.schema, descriptions=PLAN_DESCRIPTIONS
+                ),
+                **set_for_this_run,
+                "captions": plan["caption_id"].n_unique(),
+                "shards_with_images": plan["shard"].n_unique(),
+            },
+        )
+
+    return planned_attempts
 
 
-@dg.asset(  # type: ignore[call-overload]  # its stub refuses dg.Nothing, which keeps IO managers out
-    deps=[planned_attempts],
-    partitions_def=shards,
-    backfill_policy=dg.BackfillPolicy.multi_run(active_recipe().shards_per_run),
-    output_required=False,
-    dagster_type=dg.Nothing,
-    pool="gpu",
-    group_name="images",
-    kinds={"pytorch", "parquet"},
-    owners=["team:data"],
-    code_version=f"1-{fingerprint(pixel_settings(active_recipe().generation), active_recipe().seed)}",
-)
-def generated_images(
-    context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
-) -> Iterator[Any]:
-    """Pictures of the planned captions, drawn by the recipe's diffusion model (SynthVLM §3.2).
+def generated_images(dataset: Dataset) -> dg.AssetsDefinition:
+    """The asset `generated_images` of a dataset."""
 
-    One row is one image of the shard. The model is loaded once per run, and not at all when nothing is missing. Images
-    that could not be made with any seed that the recipe allows are in `failed_images`, with the reason.
-    """
-    yield from materialize_each_shard(context, image_work(recipe, storage, context.log))
+    @dg.asset(
+        key=dataset.key("generated_images"),
+        deps=[dataset.key("planned_attempts")],
+        partitions_def=dataset.shards,
+        backfill_policy=dg.BackfillPolicy.multi_run(dataset.recipe.shards_per_run),
+        output_required=False,
+        dagster_type=dg.Nothing,
+        pool="gpu",
+        **dataset.of_stage("images"),
+        kinds={"pytorch", "parquet"},
+        code_version=f"1-{fingerprint(pixel_settings(dataset.recipe.generation), dataset.recipe.seed)}",
+    )
+    def generated_images(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        """Pictures of the planned captions, drawn by the recipe's diffusion model (SynthVLM §3.2).
+
+        One row is one image of the shard. The model is loaded once per run, and not at all when nothing is missing.
+        Images that could not be made with any seed that the recipe allows are in `failed_images`, with the reason.
+        """
+        yield from materialize_each_shard(context, image_work(dataset, context.log))
+
+    return generated_images  # type: ignore[return-value]  # the stub refuses dg.Nothing, which keeps IO managers out
 
 
-def image_work(recipe: Recipe, storage: Storage, log: dg.DagsterLogManager) -> ShardWork:
+def image_work(dataset: Dataset, log: dg.DagsterLogManager) -> ShardWork:
     """How shards of `generated_images` are made and checked, with one model for all of them.
 
     Raises:
         RecipeError: the model's licence has to be accepted first, or its images cannot be signed.
     """
+    recipe, storage = dataset.recipe, dataset.storage
     check_licence(recipe.generation)
     check_content_credentials(recipe.generation)
     generator = DiffusersGenerator(recipe.generation)
     batches = Batches(recipe.generation)
     return ShardWork(
         lambda shard: make_images(recipe, storage, shard, generator, batches, log),
-        lambda shard: evaluate_images(recipe, storage, shard),
+        lambda shard: evaluate_images(dataset, shard),
     )
 
 

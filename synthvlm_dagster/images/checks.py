@@ -4,35 +4,48 @@ import dagster as dg
 
 from synthvlm_dagster.images.inspection import inspect_shard
 from synthvlm_dagster.images.plan import PLAN_TABLE
-from synthvlm_dagster.orchestration.shards import shards, worst_of
-from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.store.storage import Storage
+from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.orchestration.shards import worst_of
 
 
-@dg.asset_check(asset="planned_attempts", blocking=True)
-def something_to_make(storage: dg.ResourceParam[Storage]) -> dg.AssetCheckResult:
-    """At least one image is planned: some caption survived curation."""
-    images = storage.scan(PLAN_TABLE).select("caption_id").collect().height
-    return dg.AssetCheckResult(
-        passed=images > 0,
-        description=f"{images} images planned"
-        if images
-        else "No caption is left: look at rejected_captions for the rule that drops most, and loosen it in the recipe.",
-        metadata={"planned_images": images},
-    )
+def image_checks(dataset: Dataset) -> list[dg.AssetChecksDefinition]:
+    """The checks of the second stage."""
+    return [something_to_make(dataset), sound_images(dataset)]
 
 
-@dg.asset_check(asset="generated_images", partitions_def=shards, blocking=True)
-def sound_images(
-    context: dg.AssetCheckExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
-) -> dg.AssetCheckResult:
-    """Every planned image of the shard is there, or recorded as failed; those looked at open and are not all flat."""
-    return worst_of([evaluate_images(recipe, storage, shard) for shard in context.partition_keys])
+def something_to_make(dataset: Dataset) -> dg.AssetChecksDefinition:
+    """The check `something_to_make` of a dataset."""
+
+    @dg.asset_check(asset=dataset.key("planned_attempts"), blocking=True)
+    def something_to_make() -> dg.AssetCheckResult:
+        """At least one image is planned: some caption survived curation."""
+        storage = dataset.storage
+        images = storage.scan(PLAN_TABLE).select("caption_id").collect().height
+        return dg.AssetCheckResult(
+            passed=images > 0,
+            description=f"{images} images planned"
+            if images
+            else "No caption is left: look at rejected_captions for the rule that drops most, and loosen it.",
+            metadata={"planned_images": images},
+        )
+
+    return something_to_make
 
 
-def evaluate_images(recipe: Recipe, storage: Storage, shard: str) -> dg.AssetCheckEvaluation:
+def sound_images(dataset: Dataset) -> dg.AssetChecksDefinition:
+    """The check `sound_images` of a dataset."""
+
+    @dg.asset_check(asset=dataset.key("generated_images"), partitions_def=dataset.shards, blocking=True)
+    def sound_images(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        """Every planned image of the shard is there, or recorded as failed; those looked at open, not all flat."""
+        return worst_of([evaluate_images(dataset, shard) for shard in context.partition_keys])
+
+    return sound_images
+
+
+def evaluate_images(dataset: Dataset, shard: str) -> dg.AssetCheckEvaluation:
     """Evaluation of `sound_images` for one shard; a few flat or failed images only warn."""
-    found = inspect_shard(recipe, storage, shard)
+    found = inspect_shard(dataset.recipe, dataset.storage, shard)
     failed = sum(found.failed.values())
     reasons = ", ".join(f"{count} {problem}" for problem, count in found.failed.items())
     all_failed = failed > 0 and found.sampled == 0
@@ -48,7 +61,7 @@ def evaluate_images(recipe: Recipe, storage: Storage, shard: str) -> dg.AssetChe
         if count
     ]
     return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey("generated_images"),
+        asset_key=dataset.key("generated_images"),
         check_name="sound_images",
         partition=shard,
         passed=not problems,

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import dagster as dg
 
-from synthvlm_dagster.dataset.assets import selected_pairs
-from synthvlm_dagster.recipe import Freshness, Recipe
+from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.recipe import Freshness
 
 
 def follows_its_scores() -> dg.AutomationCondition:
@@ -32,14 +32,14 @@ def follows_its_scores() -> dg.AutomationCondition:
     ).with_label("follows_its_scores")
 
 
-def watched(assets: Iterable[dg.AssetsDefinition], recipe: Recipe) -> list[dg.AssetsDefinition]:
-    """The assets; those of the dataset follow their scores, and the selection has the recipe's freshness policy."""
-    policy = freshness_policy(recipe.operations.freshness)
+def watched(assets: Iterable[dg.AssetsDefinition], dataset: Dataset) -> list[dg.AssetsDefinition]:
+    """The assets of the last stage: they follow their scores, and the selection has the recipe's freshness policy."""
+    policy = freshness_policy(dataset.recipe.operations.freshness)
 
     def watch(spec: dg.AssetSpec) -> dg.AssetSpec:
-        if spec.group_name == "dataset":
-            spec = spec.replace_attributes(automation_condition=follows_its_scores())
-        return dg.apply_freshness_policy(spec, policy) if policy and spec.key == selected_pairs.key else spec
+        spec = spec.replace_attributes(automation_condition=follows_its_scores())
+        is_selection = spec.key == dataset.key("selected_pairs")
+        return dg.apply_freshness_policy(spec, policy) if policy and is_selection else spec
 
     return [asset.map_asset_specs(watch) for asset in assets]
 
@@ -55,11 +55,16 @@ def freshness_policy(freshness: Freshness | None) -> dg.FreshnessPolicy | None:
     )
 
 
-dataset_follows_scores = dg.AutomationConditionSensorDefinition(
-    "dataset_follows_scores",
-    target=dg.AssetSelection.groups("dataset"),
-    default_status=dg.DefaultSensorStatus.STOPPED,
-    minimum_interval_seconds=30,
-    description="Selects, exports and reports again when every shard has its scores and some have changed. For those "
-    "who materialize shards by hand or by backfill; the schedules and `synthvlm run` bring the dataset with them.",
-)
+def dataset_follows_scores(
+    dataset: Dataset, assets: Iterable[dg.AssetsDefinition]
+) -> dg.AutomationConditionSensorDefinition:
+    """The sensor that has Dagster make the assets of the last stage when their scores have changed."""
+    return dg.AutomationConditionSensorDefinition(
+        dataset.name("dataset_follows_scores"),
+        target=dg.AssetSelection.assets(*(key for asset in assets for key in asset.keys)),
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        minimum_interval_seconds=30,
+        description="Selects, exports and reports again when every shard has its scores and some have changed. For "
+        "those who materialize shards by hand or by backfill; the schedules and `synthvlm run` bring the dataset with "
+        "them.",
+    )

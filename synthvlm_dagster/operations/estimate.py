@@ -8,11 +8,9 @@ import dagster as dg
 import polars as pl
 
 from synthvlm_dagster.images.naming import generator_name
+from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.shards import recorded_work
-from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.storage import Storage
-
-GENERATED_IMAGES = dg.AssetKey("generated_images")
 
 
 @dataclass(frozen=True)
@@ -34,17 +32,17 @@ class Estimate:
     bytes: float | None
 
 
-def estimate_images(recipe: Recipe, storage: Storage, instance: dg.DagsterInstance, images: int) -> Estimate:
+def estimate_images(dataset: Dataset, instance: dg.DagsterInstance, images: int) -> Estimate:
     """Estimate from the shards that the recipe's generator made before, as their materializations tell.
 
     Args:
-        recipe: names the generator and the price.
-        storage: holds the images made so far.
+        dataset: its recipe names the generator and the price, its store holds the images made so far.
         instance: holds the materializations.
         images: how many are to be made.
     """
+    recipe = dataset.recipe
     generator = generator_name(recipe)
-    work = recorded_work(instance, GENERATED_IMAGES, "images_made_now", generator=generator)
+    work = recorded_work(instance, dataset.key("generated_images"), "images_made_now", generator=generator)
     gpu_hours = images * work.seconds / work.images / 3600 if work.images else None
     price = recipe.generation.price_per_gpu_hour
     return Estimate(
@@ -52,7 +50,7 @@ def estimate_images(recipe: Recipe, storage: Storage, instance: dg.DagsterInstan
         measured=work.images,
         gpu_hours=gpu_hours,
         dollars=gpu_hours * price if gpu_hours is not None and price is not None else None,
-        bytes=_bytes_per_image(storage, f"images/{generator}", images),
+        bytes=_bytes_per_image(dataset.storage, f"images/{generator}", images),
     )
 
 

@@ -11,21 +11,19 @@ from synthvlm_dagster.attempts.further_attempts import next_attempts, tried_imag
 from synthvlm_dagster.captions.readers import source_version
 from synthvlm_dagster.images.plan import recipe_of_plan
 from synthvlm_dagster.images.present import shard_progress
+from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.one_run import changes, recipe_of_table
 from synthvlm_dagster.orchestration.shards import CODE_VERSION_TAG, DATA_VERSION_TAG, INPUT_VERSION_TAG
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.shard import unmeasured_shards
 from synthvlm_dagster.store.storage import WHOLE_TABLE, Storage
 
-RAW_CAPTIONS = dg.AssetKey("raw_captions")
-
 
 def why_outdated(
     spec: dg.AssetSpec,
     parents: Iterable[dg.AssetSpec],
     instance: dg.DagsterInstance,
-    recipe: Recipe,
-    storage: Storage,
+    dataset: Dataset,
 ) -> str | None:
     """Why an unpartitioned asset should be materialized again, in a few words; None when it is up to date.
 
@@ -33,6 +31,7 @@ def why_outdated(
     recipe's section), the versions of its inputs, and its table in the store. A table that was made with settings for
     one run alone (see `launchpad`) is always outdated: the recipe is what holds.
     """
+    recipe, storage = dataset.recipe, dataset.storage
     record = _latest(spec.key, instance)
     if record is None or record.asset_materialization is None:
         return "not made yet"
@@ -48,7 +47,7 @@ def why_outdated(
         return "its table is not the one that was recorded"
     if set_for_one_run := changes(recipe, recipe_of_table(recipe, storage, table)):
         return f"made with {', '.join(map(str, set_for_one_run))}, set for one run; now as the recipe says"
-    if spec.key == RAW_CAPTIONS and _text(made, "source_version") != source_version(recipe.sources):
+    if spec.key == dataset.key("raw_captions") and _text(made, "source_version") != source_version(recipe.sources):
         return "caption files have changed"
     reasons = (_why_parent_outdates(parent, instance, tags, record.storage_id) for parent in parents)
     return next((reason for reason in reasons if reason), None)
@@ -85,24 +84,27 @@ def _text(made: dg.AssetMaterialization, name: str) -> str:
     return str(value.value) if value is not None else ""
 
 
-def shards_to_generate(instance: dg.DagsterInstance, recipe: Recipe, storage: Storage) -> list[str]:
+def shards_to_generate(instance: dg.DagsterInstance, dataset: Dataset) -> list[str]:
     """Shards with images to make, or that Dagster has no record of; in order."""
-    recorded = instance.get_materialized_partitions(dg.AssetKey("generated_images"))
+    recipe, storage = dataset.recipe, dataset.storage
+    recorded = instance.get_materialized_partitions(dataset.key("generated_images"))
     unfinished = shard_progress(recipe, storage).filter(pl.col("missing") > 0)["shard"].to_list()
     return [shard for shard in recipe.shard_keys if shard not in recorded or shard in unfinished]
 
 
-def shards_to_score(instance: dg.DagsterInstance, recipe: Recipe, storage: Storage) -> list[str]:
+def shards_to_score(instance: dg.DagsterInstance, dataset: Dataset) -> list[str]:
     """Shards with images to measure, or that Dagster has no record of; in order."""
-    recorded = instance.get_materialized_partitions(dg.AssetKey("image_scores"))
+    recipe, storage = dataset.recipe, dataset.storage
+    recorded = instance.get_materialized_partitions(dataset.key("image_scores"))
     unmeasured = unmeasured_shards(recipe, storage)
     return [shard for shard in recipe.shard_keys if shard not in recorded or shard in unmeasured]
 
 
-def shards_to_extend(instance: dg.DagsterInstance, recipe: Recipe, storage: Storage) -> list[str]:
+def shards_to_extend(instance: dg.DagsterInstance, dataset: Dataset) -> list[str]:
     """Shards in which a caption gets another attempt, or waits for one, or that Dagster has no record of; in order."""
-    recorded = instance.get_materialized_partitions(dg.AssetKey("further_attempts"))
-    recipe = recipe_of_plan(recipe, storage)
+    storage = dataset.storage
+    recorded = instance.get_materialized_partitions(dataset.key("further_attempts"))
+    recipe = recipe_of_plan(dataset.recipe, storage)
     tried = tried_images(recipe, storage).partition_by("shard", as_dict=True)
     unfinished = {shard for (shard,), images in tried.items() if _wants_attempts(images, recipe)}
     return [shard for shard in recipe.shard_keys if shard not in recorded or shard in unfinished]

@@ -33,9 +33,9 @@ LOCATIONS = {
 
 def print_plan(pipeline: Pipeline, console: Console) -> None:
     """Print what exists and what a run would make."""
-    recipe, storage = pipeline.recipe, pipeline.storage
+    recipe = pipeline.recipe
     console.print(f"[bold]{recipe.name}[/]  {escape(recipe.description)}", end="\n\n")
-    for name, value in _plan_lines(recipe, storage, pipeline.instance):
+    for name, value in _plan_lines(pipeline):
         console.print(f"  {name:<12}", end="")
         console.print(value, markup=False)
     table = Table("asset", "state", box=None, padding=(0, 3, 0, 2), header_style="bold")
@@ -45,7 +45,8 @@ def print_plan(pipeline: Pipeline, console: Console) -> None:
     console.print(table)
 
 
-def _plan_lines(recipe: Recipe, storage: Storage, instance: dg.DagsterInstance) -> list[tuple[str, str]]:
+def _plan_lines(pipeline: Pipeline) -> list[tuple[str, str]]:
+    recipe, storage = pipeline.recipe, pipeline.storage
     generation = recipe.generation
     lines = [
         ("storage", storage.url()),
@@ -69,7 +70,7 @@ def _plan_lines(recipe: Recipe, storage: Storage, instance: dg.DagsterInstance) 
     if failed := int(progress["failed"].sum()):
         lines.append(("failed", f"{failed:,} images could not be made; more generation.retries try other seeds"))
     if to_make := int(progress["missing"].sum()):
-        lines += _estimate_lines(estimate_images(recipe, storage, instance, to_make))
+        lines += _estimate_lines(estimate_images(pipeline.dataset, pipeline.instance, to_make))
     if unfinished:
         lines.append(("shards", f"{len(unfinished)} of {recipe.shards} unfinished: {_shorten(unfinished)}"))
     return lines

@@ -10,10 +10,11 @@ from pydantic import Field
 
 from synthvlm_dagster.operations.failures import failure_in_words
 from synthvlm_dagster.operations.run import Pipeline, Step
-from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.store.storage import Storage
+from synthvlm_dagster.orchestration.dataset import Dataset
 
 REFRESH_JOB = "refresh_dataset"
+REFRESH_OP = "make_missing"
+"""Its op."""
 REFRESH_POOL = "refresh"
 """Pool of the jobs that launch others: dagster.yaml lets one run at a time have it, so that no two make the same."""
 
@@ -27,25 +28,31 @@ class Refresh(dg.Config):
     reason: str = Field("", description="Why the dataset is refreshed; for people, in the log.")
 
 
-@dg.op(pool=REFRESH_POOL)
-def make_missing(
-    context: dg.OpExecutionContext,
-    config: Refresh,
-    recipe: dg.ResourceParam[Recipe],
-    storage: dg.ResourceParam[Storage],
-) -> None:
-    """Make everything that is missing or outdated: captions, the shards with work left, their scores, the dataset."""
-    if config.reason:
-        context.log.info(config.reason)
-    pipeline = Pipeline(context.repository_def, context.instance, recipe, storage)
-    if not make_everything_missing(context, pipeline):
-        context.log.info("nothing is missing")
+def refresh_dataset(dataset: Dataset) -> dg.JobDefinition:
+    """The job that makes everything of a dataset that is missing or outdated."""
+
+    @dg.op(name=dataset.name(REFRESH_OP), pool=REFRESH_POOL)
+    def make_missing(context: dg.OpExecutionContext, config: Refresh) -> None:
+        """Make everything that is missing or outdated: captions, shards with work left, their scores, the dataset."""
+        if config.reason:
+            context.log.info(config.reason)
+        pipeline = Pipeline(context.repository_def, context.instance, dataset)
+        if not make_everything_missing(context, pipeline):
+            context.log.info("nothing is missing")
+
+    @dg.job(
+        name=dataset.name(REFRESH_JOB),
+        description="Make everything that is missing or outdated, from the captions to the report.",
+    )
+    def job() -> None:
+        make_missing()
+
+    return job
 
 
-@dg.job(name=REFRESH_JOB, description="Make everything that is missing or outdated, from the captions to the report.")
-def refresh_dataset() -> None:
-    """Make everything that is missing or outdated."""
-    make_missing()
+def refresh_config(dataset: Dataset, reason: str) -> dg.RunConfig:
+    """Run configuration of the dataset's `refresh_dataset`, which says why it is launched."""
+    return dg.RunConfig(ops={dataset.name(REFRESH_OP): Refresh(reason=reason)})
 
 
 def make_everything_missing(

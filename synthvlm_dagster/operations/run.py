@@ -15,26 +15,22 @@ import polars as pl
 
 from synthvlm_dagster.dataset.coverage import score_coverage
 from synthvlm_dagster.errors import SynthVLMError
-from synthvlm_dagster.operations.outdated import shards_to_extend, shards_to_generate, shards_to_score, why_outdated
+from synthvlm_dagster.operations.outdated import why_outdated
 from synthvlm_dagster.operations.runs.tags import worker_tag
 from synthvlm_dagster.operations.runs.watch import watched
-from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.store.storage import Storage
+from synthvlm_dagster.operations.sharded_assets import sharded_assets
+from synthvlm_dagster.orchestration.dataset import Dataset
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 ASSET_JOB = "__ASSET_JOB"
-SCATTERED_JOB = "repair_shards"
+REPAIR_JOB = "repair_shards"
 """Job that makes shards which are not neighbours in one run; see `repair.job`."""
+REPAIR_OP = "repair"
+"""Its op."""
 _SHARDS_NAMED = 6
 _NO_RETRY = {"dagster/max_retries": "0"}
 """A run in the process of its caller cannot be started again by Dagster; the caller does."""
-SHARD_WORK = {
-    "generated_images": shards_to_generate,
-    "image_scores": shards_to_score,
-    "further_attempts": shards_to_extend,
-}
-"""The partitioned assets, in order, and what tells which of their shards have work left."""
 
 
 class AssetSelectionError(SynthVLMError):
@@ -75,27 +71,32 @@ class Outcome:
 
 
 class Pipeline:
-    """The asset graph of a code location, an instance that records it, and the recipe and store it works on.
+    """The assets of a dataset in a code location, and the instance that records them.
 
     Args:
         repository: the code location, as `Definitions.get_repository_def` or the context of an op gives it.
         instance: records the runs.
-        recipe: what to build.
-        storage: the recipe's store.
+        dataset: whose assets they are; those of others in the code location are left alone.
     """
 
     def __init__(
         self,
         repository: dg.RepositoryDefinition,
         instance: dg.DagsterInstance,
-        recipe: Recipe,
-        storage: Storage,
+        dataset: Dataset,
     ) -> None:
-        self.recipe = recipe
-        self.storage = storage
+        self.dataset = dataset
+        self.recipe = dataset.recipe
+        self.storage = dataset.storage
         self._repository = repository
         self.instance = instance
-        specs = {spec.key: spec for asset in repository.assets_defs_by_key.values() for spec in asset.specs}
+        self._sharded = {asset.key: asset for asset in sharded_assets(dataset)}
+        specs = {
+            spec.key: spec
+            for asset in repository.assets_defs_by_key.values()
+            for spec in asset.specs
+            if dataset.owns(spec)
+        }
         order = TopologicalSorter({key: sorted(dep.asset_key for dep in specs[key].deps) for key in sorted(specs)})
         self._specs = {key: specs[key] for key in order.static_order()}
 
@@ -119,23 +120,32 @@ class Pipeline:
                 f"{selection!r} is no asset selection: {error}. Write for example "
                 '\'group:"captions"\' or \'key:"raw_captions" or key:"curated_captions"\''
             ) from error
+        selected = {key for key in selected if key in self._specs}
         if not selected:
             names = ", ".join(key.to_user_string() for key in self._specs)
             raise AssetSelectionError(f"{selection!r} selects no asset; there are: {names}")
-        return set(selected)
+        return selected
+
+    def behind_the_shards(self) -> set[dg.AssetKey]:
+        """Assets that are made of all shards together: the selection, and what is made of it."""
+        behind: set[dg.AssetKey] = set()
+        for key in self._specs:
+            if not self.is_partitioned(key) and any(p in behind or self.is_partitioned(p) for p in self._parents(key)):
+                behind.add(key)
+        return behind
 
     def outdated(self, key: dg.AssetKey) -> str | None:
         """Why an unpartitioned asset needs a run, or None; see `why_outdated`."""
         parents = [self._specs[parent] for parent in self._parents(key)]
-        return why_outdated(self._specs[key], parents, self.instance, self.recipe, self.storage)
+        return why_outdated(self._specs[key], parents, self.instance, self.dataset)
 
     def shards_with_work(self, key: dg.AssetKey) -> list[str]:
         """Partition keys of a partitioned asset that need a run, in order."""
-        return SHARD_WORK[key.to_user_string()](self.instance, self.recipe, self.storage)
+        return self._sharded[key].shards_with_work(self.instance)
 
     def is_partitioned(self, key: dg.AssetKey) -> bool:
         """Whether the asset is made shard by shard."""
-        return self._specs[key].partitions_def is not None
+        return key in self._sharded
 
     def run_missing(
         self,
@@ -235,9 +245,10 @@ class Pipeline:
         tags = {"synthvlm/recipe": self.recipe.name, **_NO_RETRY, **tags}
         config: dict[str, Any] = {"loggers": {"console": {}}}
         if step.scattered:
-            names = [key.to_user_string() for key in step.assets]
-            config["ops"] = {"repair": {"config": {"shards": list(step.shards), "assets": names}}}
-            job, selection = self._repository.get_job(SCATTERED_JOB), None
+            names = [self._sharded[key].name for key in step.assets]
+            settings = {"shards": list(step.shards), "assets": names}
+            config["ops"] = {self.dataset.name(REPAIR_OP): {"config": settings}}
+            job, selection = self._repository.get_job(self.dataset.name(REPAIR_JOB)), None
         else:
             job, selection = self._repository.get_job(ASSET_JOB), list(step.assets)
             if step.shards:

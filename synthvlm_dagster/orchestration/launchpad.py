@@ -7,15 +7,30 @@ was made with. The next `synthvlm run`, and every other run without them, makes 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Iterable
+from typing import Any, ClassVar, NamedTuple
 
 import dagster as dg
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
 from synthvlm_dagster.errors import RecipeError
 from synthvlm_dagster.orchestration.one_run import changes, note, with_settings
-from synthvlm_dagster.recipe import CurationRules, Recipe, active_recipe
+from synthvlm_dagster.recipe import CurationRules, Recipe
 
+_BOUNDED_RULES = (
+    "text_length",
+    "num_words",
+    "alnum_ratio",
+    "special_char_ratio",
+    "flagged_words_ratio",
+    "word_rep_ratio",
+    "char_rep_ratio",
+    "watermark_score",
+    "nsfw_score",
+    "image_text_similarity",
+    "perplexity",
+    "image_text_matching",
+)
 _MODEL_RULES = ("image_text_similarity", "perplexity", "image_text_matching", "keep_top")
 
 
@@ -30,7 +45,7 @@ class ThisRun(NamedTuple):
     """Says in Dagster what was set; empty where nothing was."""
 
 
-class _OneRun(dg.Config):
+class OneRun(dg.Config):
     """Settings of one section of the recipe; their defaults are those of the recipe that the code location loaded."""
 
     section: ClassVar[str]
@@ -65,11 +80,6 @@ class _OneRun(dg.Config):
         return ThisRun(changed, note(recipe, changed, self.section), {"set_for_this_run": table})
 
 
-def _as_recipe(section: BaseModel, name: str) -> Any:
-    """A field with the recipe's own value and description."""
-    return Field(default=getattr(section, name), description=type(section).model_fields[name].description)
-
-
 class BoundsOfOneRun(dg.Config):
     """Bounds of a rule."""
 
@@ -77,34 +87,11 @@ class BoundsOfOneRun(dg.Config):
     max: float | None = Field(default=None, description="Largest value kept; null: no bound.")
 
 
-def _rule(name: str) -> Any:
-    rule = getattr(active_recipe().curation.rules, name)
-    bounds = BoundsOfOneRun(**{side: getattr(rule, side, None) for side in ("min", "max")})
-    off = "" if rule else " Off in the recipe."
-    return Field(default=bounds, description=f"{CurationRules.model_fields[name].description}{off}")
-
-
-class CurationOfOneRun(_OneRun):
+class _CurationOfOneRun(OneRun):
     """Thresholds of the rules that captions must keep."""
 
     section = "curation"
 
-    text_length: BoundsOfOneRun = _rule("text_length")
-    num_words: BoundsOfOneRun = _rule("num_words")
-    alnum_ratio: BoundsOfOneRun = _rule("alnum_ratio")
-    special_char_ratio: BoundsOfOneRun = _rule("special_char_ratio")
-    flagged_words_ratio: BoundsOfOneRun = _rule("flagged_words_ratio")
-    word_rep_ratio: BoundsOfOneRun = _rule("word_rep_ratio")
-    char_rep_ratio: BoundsOfOneRun = _rule("char_rep_ratio")
-    watermark_score: BoundsOfOneRun = _rule("watermark_score")
-    nsfw_score: BoundsOfOneRun = _rule("nsfw_score")
-    image_text_similarity: BoundsOfOneRun = _rule("image_text_similarity")
-    perplexity: BoundsOfOneRun = _rule("perplexity")
-    image_text_matching: BoundsOfOneRun = _rule("image_text_matching")
-    keep_top: float | None = Field(
-        default=getattr(active_recipe().curation.rules.keep_top, "share", None),
-        description="Share kept of the captions that fit their original image best, in (0, 1].",
-    )
     rules_off: list[str] = Field(
         default=[], description=f"Rules not asked in this run, of: {', '.join(CurationRules.model_fields)}."
     )
@@ -116,8 +103,9 @@ class CurationOfOneRun(_OneRun):
             for name, field in type(self).model_fields.items()
             if isinstance(value := getattr(self, name), BoundsOfOneRun) and value != field.default
         }
-        if self.keep_top != type(self).model_fields["keep_top"].default:
-            given["keep_top"] = {"share": self.keep_top}
+        share = vars(self)["keep_top"]
+        if share != type(self).model_fields["keep_top"].default:
+            given["keep_top"] = {"share": share}
         return {"rules": given | dict.fromkeys(self.rules_off)}
 
     def check(self, recipe: Recipe) -> None:
@@ -135,17 +123,10 @@ class CurationOfOneRun(_OneRun):
                 raise RecipeError(f"curation.rules.{name}: is off in the recipe; switch it on there, with its model")
 
 
-class AttemptsOfOneRun(_OneRun):
+class _AttemptsOfOneRun(OneRun):
     """How many images each caption gets."""
 
     section = "attempts"
-
-    per_caption: int | None = _as_recipe(active_recipe().attempts, "per_caption")
-    max_captions: int | None = _as_recipe(active_recipe().attempts, "max_captions")
-    until: float | None = _as_recipe(active_recipe().attempts, "until")
-    min: int | None = _as_recipe(active_recipe().attempts, "min")
-    max: int | None = _as_recipe(active_recipe().attempts, "max")
-    budget: float | None = _as_recipe(active_recipe().attempts, "budget")
 
     def settings(self) -> dict[str, Any]:
         """The attempts."""
@@ -165,21 +146,53 @@ class AttemptsOfOneRun(_OneRun):
             )
 
 
-class SelectionOfOneRun(_OneRun):
+class _SelectionOfOneRun(OneRun):
     """Which pairs are kept."""
 
     section = "selection"
-
-    strategy: Literal["paper", "zscore", "audited", "clip-only", "ssim-only", "random"] = _as_recipe(
-        active_recipe().selection, "strategy"
-    )
-    ssim_weight: float = _as_recipe(active_recipe().selection, "ssim_weight")
-    count: int | None = _as_recipe(active_recipe().selection, "count")
-    share: float | None = _as_recipe(active_recipe().selection, "share")
-    allow_missing: float = _as_recipe(active_recipe().selection, "allow_missing")
 
     def settings(self) -> dict[str, Any]:
         """The selection; a count takes the place of the recipe's share, and a share that of its count."""
         given = self.model_dump(exclude_defaults=True)
         sizes = {name: value for name, value in given.items() if name in ("count", "share") and value is not None}
         return given | (dict.fromkeys(("count", "share")) | sizes if sizes else {})
+
+
+def curation_of_one_run(recipe: Recipe) -> type[OneRun]:
+    """What can be set of the recipe's curation for one run: the bounds of every rule that has some."""
+    rules = recipe.curation.rules
+    share = getattr(rules.keep_top, "share", None)
+    fields: dict[str, Any] = {name: (BoundsOfOneRun, _bounds(rules, name)) for name in _BOUNDED_RULES}
+    fields["keep_top"] = (
+        float | None,
+        Field(default=share, description="Share kept of the captions that fit their original image best, in (0, 1]."),
+    )
+    return create_model("CurationOfOneRun", __base__=_CurationOfOneRun, **fields)
+
+
+def attempts_of_one_run(recipe: Recipe) -> type[OneRun]:
+    """What can be set of the recipe's attempts for one run."""
+    names = ("per_caption", "max_captions", "until", "min", "max", "budget")
+    return create_model("AttemptsOfOneRun", __base__=_AttemptsOfOneRun, **_as_recipe(recipe.attempts, names))
+
+
+def selection_of_one_run(recipe: Recipe) -> type[OneRun]:
+    """What can be set of the recipe's selection for one run."""
+    names = ("strategy", "ssim_weight", "count", "share", "allow_missing")
+    return create_model("SelectionOfOneRun", __base__=_SelectionOfOneRun, **_as_recipe(recipe.selection, names))
+
+
+def _as_recipe(section: BaseModel, names: Iterable[str]) -> dict[str, Any]:
+    """Fields with the recipe's own types, values and descriptions."""
+    fields = type(section).model_fields
+    return {
+        name: (fields[name].annotation, Field(default=getattr(section, name), description=fields[name].description))
+        for name in names
+    }
+
+
+def _bounds(rules: CurationRules, name: str) -> Any:
+    rule = getattr(rules, name)
+    bounds = BoundsOfOneRun(**{side: getattr(rule, side, None) for side in ("min", "max")})
+    off = "" if rule else " Off in the recipe."
+    return Field(default=bounds, description=f"{CurationRules.model_fields[name].description}{off}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,11 +11,6 @@ import dagster as dg
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 
 from synthvlm_dagster.orchestration.work import Work
-from synthvlm_dagster.recipe import active_recipe
-
-# Both features are what the project is built on; their API is pinned by the range of dagster versions it installs with.
-warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
-warnings.filterwarnings("ignore", message=".*partitions_def on an AssetCheckSpec.*", category=dg.PreviewWarning)
 
 DATA_VERSION_TAG = "dagster/data_version"
 CODE_VERSION_TAG = "dagster/code_version"
@@ -31,8 +25,6 @@ _EVENTS_READ = 1000
 
 Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
 RunContext = dg.AssetExecutionContext | dg.OpExecutionContext
-
-shards = dg.StaticPartitionsDefinition(active_recipe().shard_keys)
 
 
 @dataclass(frozen=True)
@@ -65,8 +57,8 @@ def materialize_each_shard(context: dg.AssetExecutionContext, work: ShardWork) -
     A shard that fails does not stop the others: the run ends with an error that names all that failed.
 
     Args:
-        context: of an asset with `partitions_def=shards`, `output_required=False` and `dagster_type=dg.Nothing`.
-        work: makes and checks a shard.
+        context: of an asset with the partitions of a dataset's shards, `output_required=False` and
+        `dagster_type=dg.Nothing`. work: makes and checks a shard.
 
     Yields:
         One materialization per shard as it is done. The asset's output, which would record every shard of the run

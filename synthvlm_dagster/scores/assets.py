@@ -7,10 +7,10 @@ import dagster as dg
 import polars as pl
 
 from synthvlm_dagster.fingerprint import fingerprint
-from synthvlm_dagster.images.assets import generated_images
+from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.metadata import markdown, table_metadata
-from synthvlm_dagster.orchestration.shards import ShardWork, materialize_each_shard, shards
-from synthvlm_dagster.recipe import Recipe, active_recipe
+from synthvlm_dagster.orchestration.shards import ShardWork, materialize_each_shard
+from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.checks import evaluate_scores
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.judges import Judge, recipe_judges
@@ -20,38 +20,42 @@ from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster.text_histogram import text_histogram
 
 
-@dg.asset(  # type: ignore[call-overload]  # its stub refuses dg.Nothing, which keeps IO managers out
-    deps=[generated_images],
-    partitions_def=shards,
-    # Another number than the images' policy: with the same one, Dagster would put both assets into one run, and skip
-    # this one wherever a shard of images failed.
-    backfill_policy=dg.BackfillPolicy.multi_run(2 * active_recipe().shards_per_run),
-    output_required=False,
-    dagster_type=dg.Nothing,
-    pool="gpu",
-    group_name="scores",
-    kinds={"pytorch", "parquet"},
-    owners=["team:data"],
-    code_version=f"1-{scoring_version(active_recipe())}",
-)
-def image_scores(
-    context: dg.AssetExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
-) -> Iterator[Any]:
-    """How well each generated image shows its caption: CLIPScore and SSIM (SynthVLM §3.3).
+def image_scores(dataset: Dataset) -> dg.AssetsDefinition:
+    """The asset `image_scores` of a dataset."""
 
-    One row is one image of the shard; held-out judges of the recipe have a column each. The models are loaded once per
-    run, and not at all when nothing is missing.
-    """
-    yield from materialize_each_shard(context, score_work(recipe, storage, context.log))
+    @dg.asset(
+        key=dataset.key("image_scores"),
+        deps=[dataset.key("generated_images")],
+        partitions_def=dataset.shards,
+        # Another number than the images' policy: with the same one, Dagster would put both assets into one run, and
+        # skip this one wherever a shard of images failed.
+        backfill_policy=dg.BackfillPolicy.multi_run(2 * dataset.recipe.shards_per_run),
+        output_required=False,
+        dagster_type=dg.Nothing,
+        pool="gpu",
+        **dataset.of_stage("scores"),
+        kinds={"pytorch", "parquet"},
+        code_version=f"1-{scoring_version(dataset.recipe)}",
+    )
+    def image_scores(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        """How well each generated image shows its caption: CLIPScore and SSIM (SynthVLM §3.3).
+
+        One row is one image of the shard; held-out judges of the recipe have a column each. The models are loaded once
+        per run, and not at all when nothing is missing.
+        """
+        yield from materialize_each_shard(context, score_work(dataset, context.log))
+
+    return image_scores  # type: ignore[return-value]  # the stub refuses dg.Nothing, which keeps IO managers out
 
 
-def score_work(recipe: Recipe, storage: Storage, log: dg.DagsterLogManager) -> ShardWork:
+def score_work(dataset: Dataset, log: dg.DagsterLogManager) -> ShardWork:
     """How shards of `image_scores` are measured and checked, with the same models for all of them."""
+    recipe, storage = dataset.recipe, dataset.storage
     scorer = ClipScorer(recipe.scoring.clip, recipe.scoring.device)
     judges = recipe_judges(recipe.scoring)
     return ShardWork(
         lambda shard: score_images(recipe, storage, shard, scorer, judges, log),
-        lambda shard: evaluate_scores(recipe, storage, shard),
+        lambda shard: evaluate_scores(dataset, shard),
     )
 
 

@@ -2,29 +2,36 @@
 
 import dagster as dg
 
-from synthvlm_dagster.orchestration.shards import shards, worst_of
-from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.orchestration.shards import worst_of
 from synthvlm_dagster.scores.inspection import inspect_scores
-from synthvlm_dagster.store.storage import Storage
 
 _NAMED = 5
 
 
-@dg.asset_check(asset="image_scores", partitions_def=shards, blocking=True)
-def sound_scores(
-    context: dg.AssetCheckExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
-) -> dg.AssetCheckResult:
-    """Every image of the shard has its scores, by the recipe's judges too; all lie in their ranges, none is NaN.
-
-    CLIPScores lie in [0, 1], SSIMs in [-1, 1]; probabilities of judges in [0, 1], their cosines in [-1, 1]. The SSIM of
-    two images is measured again by scikit-image; a difference of more than 1e-6 warns.
-    """
-    return worst_of([evaluate_scores(recipe, storage, shard) for shard in context.partition_keys])
+def score_checks(dataset: Dataset) -> list[dg.AssetChecksDefinition]:
+    """The checks of the third stage."""
+    return [sound_scores(dataset)]
 
 
-def evaluate_scores(recipe: Recipe, storage: Storage, shard: str) -> dg.AssetCheckEvaluation:
+def sound_scores(dataset: Dataset) -> dg.AssetChecksDefinition:
+    """The check `sound_scores` of a dataset."""
+
+    @dg.asset_check(asset=dataset.key("image_scores"), partitions_def=dataset.shards, blocking=True)
+    def sound_scores(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        """Every image of the shard has its scores, by the recipe's judges too; all lie in their ranges, none is NaN.
+
+        CLIPScores lie in [0, 1], SSIMs in [-1, 1]; probabilities of judges in [0, 1], their cosines in [-1, 1]. The
+        SSIM of two images is measured again by scikit-image; a difference of more than 1e-6 warns.
+        """
+        return worst_of([evaluate_scores(dataset, shard) for shard in context.partition_keys])
+
+    return sound_scores
+
+
+def evaluate_scores(dataset: Dataset, shard: str) -> dg.AssetCheckEvaluation:
     """Evaluation of `sound_scores` for one shard."""
-    faults = inspect_scores(recipe, storage, shard)
+    faults = inspect_scores(dataset.recipe, dataset.storage, shard)
     named = ", ".join(faults.impossible[:_NAMED]) + (", …" if len(faults.impossible) > _NAMED else "")
     problems = [
         sentence
@@ -39,7 +46,7 @@ def evaluate_scores(recipe: Recipe, storage: Storage, shard: str) -> dg.AssetChe
         if count
     ]
     return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey("image_scores"),
+        asset_key=dataset.key("image_scores"),
         check_name="sound_scores",
         partition=shard,
         passed=not problems,

@@ -17,9 +17,8 @@ from synthvlm_dagster.operations.arrival.watch import (
     why_unfit,
 )
 from synthvlm_dagster.operations.notifications.secrets import masked
-from synthvlm_dagster.operations.outdated import RAW_CAPTIONS
-from synthvlm_dagster.operations.refresh import REFRESH_JOB, Refresh, make_missing, refresh_dataset
-from synthvlm_dagster.recipe import Recipe, active_recipe
+from synthvlm_dagster.operations.refresh import refresh_config
+from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.store.storage import Storage
 
 WATCHED_TABLE = "captions/watched"
@@ -33,21 +32,30 @@ _RUN_KEY_TAG = "dagster/run_key"
 _caller = Caller()
 
 
-@dg.sensor(
-    job=refresh_dataset,
-    minimum_interval_seconds=active_recipe().operations.new_captions.look_every_seconds,
-    default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Takes in new and changed caption files of the recipe's sources, once they have stopped changing.",
-)
-def new_captions(
-    context: dg.SensorEvaluationContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
-) -> dg.SensorResult:
-    """Takes in new and changed caption files of the recipe's sources, once they have stopped changing.
+def new_captions(dataset: Dataset, job: dg.JobDefinition) -> dg.SensorDefinition:
+    """The sensor that launches the job `refresh_dataset` of a dataset when captions have arrived."""
 
-    Looks at the files that the sources' paths name. When some are new or have changed, and none has changed for a
-    while, it launches `refresh_dataset`: captions, the images of shards with new captions, scores, dataset, report. A
-    file that is gone is mentioned, no more.
-    """
+    @dg.sensor(
+        name=dataset.name("new_captions"),
+        job=job,
+        minimum_interval_seconds=dataset.recipe.operations.new_captions.look_every_seconds,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Takes in new and changed caption files of the recipe's sources, once they have stopped changing.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        """Takes in new and changed caption files of the recipe's sources, once they have stopped changing.
+
+        Looks at the files that the sources' paths name. When some are new or have changed, and none has changed for a
+        while, it launches `refresh_dataset`: captions, the images of shards with new captions, scores, dataset, report.
+        A file that is gone is mentioned, no more.
+        """
+        return _look(context, dataset, job.name)
+
+    return sensor
+
+
+def _look(context: dg.SensorEvaluationContext, dataset: Dataset, job: str) -> dg.SensorResult:
+    recipe, storage = dataset.recipe, dataset.storage
     settings = recipe.operations.new_captions
     watch = Watch.from_cursor(context.cursor)
     try:
@@ -59,9 +67,9 @@ def new_captions(
         return _skip(watch, _why_not(error))
     version = files_version(files)
     watch = watch.after_look(version, time.time())
-    failed = _last_run_failed(context.instance, watch)
+    failed = _last_run_failed(context.instance, job, watch)
     if version == watch.handled:
-        hint = f", since run {failed} failed. Mend its cause, then launch {REFRESH_JOB} again" if failed else ""
+        hint = f", since run {failed} failed. Mend its cause, then launch {job} again" if failed else ""
         return _skip(watch, f"no caption file is new or has changed, of {len(files):,}{hint}")
 
     changes = compare_files(before, files)
@@ -70,24 +78,25 @@ def new_captions(
     remaining = watch.seconds_to_settle(time.time(), settings.settle_seconds)
     if remaining is not None:
         return _skip(watch, f"{changes.in_words()}. Waiting until they stay as they are, {remaining:.0f} s at least")
-    return _launch(context, recipe, storage, watch, files, changes)
+    return _launch(context, dataset, job, watch, files, changes)
 
 
 def _launch(
     context: dg.SensorEvaluationContext,
-    recipe: Recipe,
-    storage: Storage,
+    dataset: Dataset,
+    job: str,
     watch: Watch,
     files: dict[str, str],
     changes: Changes,
 ) -> dg.SensorResult:
-    waiting = context.instance.get_runs(dg.RunsFilter(job_name=REFRESH_JOB, statuses=_WAITING), limit=1)
+    recipe, storage = dataset.recipe, dataset.storage
+    waiting = context.instance.get_runs(dg.RunsFilter(job_name=job, statuses=_WAITING), limit=1)
     if waiting:
         return _skip(watch, f"{changes.in_words()}. Run {waiting[0].run_id} has to be started first")
     touched = [*changes.new, *changes.changed]
 
     def prepare() -> tuple[bool, str | None]:
-        read_before = not watch.handled and _read_version(context.instance) == source_version(recipe.sources)
+        read_before = not watch.handled and _read_version(context.instance, dataset) == source_version(recipe.sources)
         problem = why_unfit(recipe.sources, touched)
         if problem is None:
             # Before the cursor, which tells whether it is the table of that launch.
@@ -106,7 +115,7 @@ def _launch(
         return _skip(handled, f"the {len(files):,} caption files have been read before; from now on they are watched")
     request = dg.RunRequest(
         run_key=watch.next_run_key(),
-        run_config=dg.RunConfig(ops={make_missing.name: Refresh(reason=f"caption files {masked(changes.in_words())}")}),
+        run_config=refresh_config(dataset, f"caption files {masked(changes.in_words())}"),
     )
     return dg.SensorResult(run_requests=[request], cursor=handled.model_dump_json())
 
@@ -119,15 +128,15 @@ def _files_of_last_launch(storage: Storage, watch: Watch) -> dict[str, str]:
     return files if files_version(files) == watch.handled else {}
 
 
-def _last_run_failed(instance: dg.DagsterInstance, watch: Watch) -> str | None:
+def _last_run_failed(instance: dg.DagsterInstance, job: str, watch: Watch) -> str | None:
     """Id of the run that was launched last, if it has failed or was canceled."""
-    runs = instance.get_runs(dg.RunsFilter(job_name=REFRESH_JOB, tags={_RUN_KEY_TAG: watch.last_run_key()}), limit=1)
+    runs = instance.get_runs(dg.RunsFilter(job_name=job, tags={_RUN_KEY_TAG: watch.last_run_key()}), limit=1)
     return next((run.run_id for run in runs if run.status in _FAILED), None)
 
 
-def _read_version(instance: dg.DagsterInstance) -> str | None:
+def _read_version(instance: dg.DagsterInstance, dataset: Dataset) -> str | None:
     """`source_version` of the captions that were read last."""
-    for record in instance.fetch_materializations(RAW_CAPTIONS, limit=1).records:
+    for record in instance.fetch_materializations(dataset.key("raw_captions"), limit=1).records:
         version = record.asset_materialization and record.asset_materialization.metadata.get("source_version")
         return str(version.value) if version else None
     return None

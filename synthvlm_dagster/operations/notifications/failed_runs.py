@@ -1,6 +1,7 @@
 """What Dagster sees of notifications: the sensor that tells of failed runs."""
 
 import os
+from collections.abc import Collection, Set
 
 import dagster as dg
 
@@ -8,7 +9,7 @@ from synthvlm_dagster.operations.failures import failure_in_words
 from synthvlm_dagster.operations.notifications.webhook import WEBHOOK_VARIABLE, notify
 from synthvlm_dagster.operations.run import ASSET_JOB, RANGE_END_TAG, RANGE_START_TAG
 from synthvlm_dagster.operations.runs.lost_retries import LOST_RETRY
-from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.orchestration.dataset import Dataset
 
 UI_VARIABLE = "SYNTHVLM_UI_URL"
 """Environment variable with the address of the Dagster UI, which messages link to."""
@@ -17,29 +18,44 @@ _PARTITION_TAG = "dagster/partition"
 _WILL_RETRY_TAG = "dagster/will_retry"
 
 
-# Running from the start: without a webhook it does nothing, and with one nobody has to think of it.
-@dg.run_failure_sensor(
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description=f"Posts a message to the webhook of ${WEBHOOK_VARIABLE} for each run that fails, if there is one.",
-)
-def failed_runs(context: dg.RunFailureSensorContext, recipe: dg.ResourceParam[Recipe]) -> dg.SkipReason | None:
-    """Posts a message to the webhook of $SYNTHVLM_WEBHOOK_URL for each run of this project that fails.
+def failed_runs(dataset: Dataset, assets: Set[dg.AssetKey], jobs: Collection[str]) -> dg.SensorDefinition:
+    """The sensor that tells of failed runs of a dataset.
 
-    It names the assets or the job, the shards, the run and the first lines of its error. Runs that `synthvlm run` makes
-    in a terminal are shown there, and those that `refresh_dataset` launches are told of with it.
+    Args:
+        dataset: whose runs are told of.
+        assets: keys of its assets.
+        jobs: names of its jobs.
     """
-    if not os.environ.get(WEBHOOK_VARIABLE):
-        return dg.SkipReason(f"${WEBHOOK_VARIABLE} is not set: nobody is told")
-    if context.failure_event.message == LOST_RETRY:
-        return dg.SkipReason("this failure has been told of")
-    run = context.dagster_run
-    facts = {"recipe": recipe.name, **describe_run(run)}
-    lines = [f"{name}: {value}" for name, value in facts.items()]
-    if run.tags.get(_WILL_RETRY_TAG) == "true":
-        lines.append("Dagster tries it again.")
-    error = failure_in_words(context.instance, run.run_id)
-    notify(f"Failed: {facts['what']}", "\n".join([*lines, "", error]).rstrip(), facts)
-    return None
+
+    # Running from the start: without a webhook it does nothing, and with one nobody has to think of it.
+    @dg.run_failure_sensor(
+        name=dataset.name("failed_runs"),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Posts a message to the webhook of ${WEBHOOK_VARIABLE} for each run that fails, if there is one.",
+    )
+    def sensor(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
+        """Posts a message to the webhook of $SYNTHVLM_WEBHOOK_URL for each run of this dataset that fails.
+
+        It names the assets or the job, the shards, the run and the first lines of its error. Runs that `synthvlm run`
+        makes in a terminal are shown there, and those that `refresh_dataset` launches are told of with it.
+        """
+        if not os.environ.get(WEBHOOK_VARIABLE):
+            return dg.SkipReason(f"${WEBHOOK_VARIABLE} is not set: nobody is told")
+        run = context.dagster_run
+        of_dataset = run.job_name in jobs or not assets.isdisjoint(run.asset_selection or assets)
+        if not of_dataset:
+            return dg.SkipReason("this run belongs to something else")
+        if context.failure_event.message == LOST_RETRY:
+            return dg.SkipReason("this failure has been told of")
+        facts = {"recipe": dataset.recipe.name, **describe_run(run)}
+        lines = [f"{name}: {value}" for name, value in facts.items()]
+        if run.tags.get(_WILL_RETRY_TAG) == "true":
+            lines.append("Dagster tries it again.")
+        error = failure_in_words(context.instance, run.run_id)
+        notify(f"Failed: {facts['what']}", "\n".join([*lines, "", error]).rstrip(), facts)
+        return None
+
+    return sensor
 
 
 def describe_run(run: dg.DagsterRun) -> dict[str, str]:

@@ -14,11 +14,10 @@ from typing import Any, cast
 
 import dagster as dg
 import polars as pl
-from pydantic import Field
+from pydantic import Field, create_model
 
 from synthvlm_dagster.attempts.further_attempts import tried_images, waiting
 from synthvlm_dagster.attempts.order import weakest_and_cheapest
-from synthvlm_dagster.dataset.assets import selected_pairs
 from synthvlm_dagster.dataset.coverage import complete_scores
 from synthvlm_dagster.images.assets import generated_images, image_work
 from synthvlm_dagster.images.naming import generator_name
@@ -38,6 +37,7 @@ from synthvlm_dagster.operations.regeneration.night import (
 )
 from synthvlm_dagster.operations.regeneration.report import NightReport, report_night
 from synthvlm_dagster.operations.run import Pipeline
+from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.shards import (
     Event,
     ShardWork,
@@ -46,100 +46,116 @@ from synthvlm_dagster.orchestration.shards import (
     recorded_work,
     shards_failure,
 )
-from synthvlm_dagster.recipe import Recipe, Regeneration, active_recipe
+from synthvlm_dagster.recipe import Recipe, Regeneration
 from synthvlm_dagster.scores.assets import image_scores, score_work
 from synthvlm_dagster.scores.naming import scorer_name
 from synthvlm_dagster.store.chunks import set_damaged_aside
-from synthvlm_dagster.store.storage import Storage
 
 _CHUNKS_AT_A_TIME = 4
 """Chunks of images after which the time is looked at: estimates may be wrong."""
 
-_SETTINGS = active_recipe().operations.regeneration
-BAR = _SETTINGS.bar or active_recipe().attempts.until
-"""The recipe's; None: whoever launches the job has to say it."""
+REGENERATE_JOB = "regenerate_weak_pairs"
+_FIRST_OP = "try_weak_captions_again"
 
 
-def _said(field: str) -> str:
-    return Regeneration.model_fields[field].description or ""
+def nights_bar(recipe: Recipe) -> float | None:
+    """The weighted score that a caption's best image has to reach; None: whoever launches the job has to say it."""
+    return recipe.operations.regeneration.bar or recipe.attempts.until
 
 
-class NightLimits(dg.Config):
-    """How good is good enough, and what the night may spend."""
-
-    bar: float = Field(default=BAR or cast("float", ...), description=_said("bar"), gt=0)
-    max_attempts: int = Field(default=_SETTINGS.max_attempts, description=_said("max_attempts"), ge=2, le=99)
-    max_images: int = Field(default=_SETTINGS.max_images, description=_said("max_images"), ge=1)
-    max_gpu_hours: float = Field(default=_SETTINGS.max_gpu_hours, description=_said("max_gpu_hours"), gt=0)
+def nights_config(dataset: Dataset) -> dg.RunConfig:
+    """Run configuration of a night within the limits of the recipe."""
+    return dg.RunConfig(ops={dataset.name(_FIRST_OP): night_limits(dataset.recipe)()})
 
 
-@dg.op(out=dg.Out(dg.Nothing, is_required=False), pool="gpu")
-def try_weak_captions_again(
-    context: dg.OpExecutionContext,
-    config: NightLimits,
-    recipe: dg.ResourceParam[Recipe],
-    storage: dg.ResourceParam[Storage],
-) -> Iterator[Any]:
-    """Make another image of captions whose best one is under the bar, weakest and cheapest first, as the budget allows.
+def night_limits(recipe: Recipe) -> type[dg.Config]:
+    """How good is good enough, and what the night may spend: settings of a run, by default as the recipe says."""
+    settings = recipe.operations.regeneration
+    bar = nights_bar(recipe)
 
-    Round after round, until every caption is over the bar, or has all its attempts, or the budget is spent. A night
-    that was killed goes on with what is left of its budget. Nothing follows in this run when there is nothing to try.
-    """
-    limits = Limits(**config.model_dump())
-    set_damaged_aside(storage, added_attempts_table(recipe, None, NIGHTS_ATTEMPTS), context.log.warning)
-    work = _NightWork(context, recipe, storage, limits)
-    yield from work.finish_what_was_begun()
-    # Before any GPU time: without all scores there would be no new selection.
-    complete_scores(recipe, storage)
-    yield from work.spend()
-    if work.night is None:
-        context.log.info("no caption under the bar may have another image: nothing to do")
-    else:
-        yield dg.Output(None)
+    def field(name: str, default: Any, **bounds: Any) -> Any:
+        return Field(default=default, description=Regeneration.model_fields[name].description, **bounds)
+
+    fields: dict[str, Any] = {
+        "bar": (float, field("bar", ... if bar is None else bar, gt=0)),
+        "max_attempts": (int, field("max_attempts", settings.max_attempts, ge=2, le=99)),
+        "max_images": (int, field("max_images", settings.max_images, ge=1)),
+        "max_gpu_hours": (float, field("max_gpu_hours", settings.max_gpu_hours, gt=0)),
+    }
+    return create_model("NightLimits", __base__=dg.Config, **fields)
 
 
-@dg.op(ins={"tried": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), pool=REFRESH_POOL)
-def refresh_what_follows(
-    context: dg.OpExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
-) -> None:
-    """Select again, export again, report again: every asset behind the scores, by runs of their own."""
-    pipeline = Pipeline(context.repository_def, context.instance, recipe, storage)
-    make_everything_missing(context, pipeline, _behind_the_scores(pipeline))
+def regenerate_weak_pairs(dataset: Dataset) -> dg.JobDefinition:
+    """The job that gives weak captions of a dataset another try."""
+    limits_of_run = night_limits(dataset.recipe)
 
+    @dg.op(name=dataset.name(_FIRST_OP), out=dg.Out(dg.Nothing, is_required=False), pool="gpu")
+    def try_weak_captions_again(
+        context: dg.OpExecutionContext,
+        config: limits_of_run,  # type: ignore[valid-type]
+    ) -> Iterator[Any]:
+        """Make another image of captions whose best one is under the bar, weakest and cheapest first, in the budget.
 
-@dg.op(ins={"refreshed": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), pool=REFRESH_POOL)
-def tell_what_the_night_brought(
-    context: dg.OpExecutionContext, recipe: dg.ResourceParam[Recipe], storage: dg.ResourceParam[Storage]
-) -> Iterator[Any]:
-    """Report the night: in this run, among the observations of `selected_pairs`, in the store and to the webhook."""
-    night = open_night(recipe, storage)
-    if night is None:
-        context.log.info("the night has been reported already")
-        yield dg.Output(None)
-        return
-    report = report_night(recipe, storage, night, tried_images(recipe, storage, ssim_weight=bar_weight(recipe)))
-    metadata = _metadata(report)
-    context.log.info(f"{report.title}\n{report.text}")
-    storage.write_bytes(f"{NIGHTS}/{night.name}.md", report.markdown.encode())
-    yield dg.AssetObservation(selected_pairs.key, description=report.title, metadata=metadata)
-    notify(f"{recipe.name}: {report.title}", report.text, dict(report.lines))
-    save_night(storage, night.model_copy(update={"reported": True}))
-    yield dg.Output(None, metadata=metadata)
+        Round after round, until every caption is over the bar, or has all its attempts, or the budget is spent. A night
+        that was killed goes on with what is left of its budget. Nothing follows in this run when there is nothing to
+        try.
+        """
+        recipe, storage = dataset.recipe, dataset.storage
+        limits = Limits(**cast("dg.Config", config).model_dump())
+        set_damaged_aside(storage, added_attempts_table(recipe, None, NIGHTS_ATTEMPTS), context.log.warning)
+        work = _NightWork(context, dataset, limits)
+        yield from work.finish_what_was_begun()
+        # Before any GPU time: without all scores there would be no new selection.
+        complete_scores(recipe, storage)
+        yield from work.spend()
+        if work.night is None:
+            context.log.info("no caption under the bar may have another image: nothing to do")
+        else:
+            yield dg.Output(None)
 
+    @dg.op(
+        name=dataset.name("refresh_what_follows"),
+        ins={"tried": dg.In(dg.Nothing)},
+        out=dg.Out(dg.Nothing),
+        pool=REFRESH_POOL,
+    )
+    def refresh_what_follows(context: dg.OpExecutionContext) -> None:
+        """Select again, export again, report again: every asset behind the scores, by runs of their own."""
+        pipeline = Pipeline(context.repository_def, context.instance, dataset)
+        make_everything_missing(context, pipeline, pipeline.behind_the_shards())
 
-@dg.job(
-    description="Another image for captions whose best one is under the quality bar, within a budget; then scores, "
-    "selection, exports and report are brought up to date, and the night reports what it improved and what it cost."
-)
-def regenerate_weak_pairs() -> None:
-    """Another try for weak captions, and everything that follows from it."""
-    tell_what_the_night_brought(refresh_what_follows(try_weak_captions_again()))
+    @dg.op(
+        name=dataset.name("tell_what_the_night_brought"),
+        ins={"refreshed": dg.In(dg.Nothing)},
+        out=dg.Out(dg.Nothing),
+        pool=REFRESH_POOL,
+    )
+    def tell_what_the_night_brought(context: dg.OpExecutionContext) -> Iterator[Any]:
+        """Report the night: in this run, among the observations of `selected_pairs`, in the store, to the webhook."""
+        recipe, storage = dataset.recipe, dataset.storage
+        night = open_night(recipe, storage)
+        if night is None:
+            context.log.info("the night has been reported already")
+            yield dg.Output(None)
+            return
+        report = report_night(recipe, storage, night, tried_images(recipe, storage, ssim_weight=bar_weight(recipe)))
+        metadata = _metadata(report)
+        context.log.info(f"{report.title}\n{report.text}")
+        storage.write_bytes(f"{NIGHTS}/{night.name}.md", report.markdown.encode())
+        yield dg.AssetObservation(dataset.key("selected_pairs"), description=report.title, metadata=metadata)
+        notify(f"{recipe.name}: {report.title}", report.text, dict(report.lines))
+        save_night(storage, night.model_copy(update={"reported": True}))
+        yield dg.Output(None, metadata=metadata)
 
+    @dg.job(
+        name=dataset.name(REGENERATE_JOB),
+        description="Another image for captions whose best one is under the quality bar, within a budget; then scores, "
+        "selection, exports and report are brought up to date, and the night tells what it improved and what it cost.",
+    )
+    def job() -> None:
+        tell_what_the_night_brought(refresh_what_follows(try_weak_captions_again()))
 
-def _behind_the_scores(pipeline: Pipeline) -> set[dg.AssetKey]:
-    """Assets that are made of the scores of all shards."""
-    behind = pipeline.resolve_selection(f'key:"{image_scores.key.to_user_string()}"+')
-    return {key for key in behind if not pipeline.is_partitioned(key)}
+    return job
 
 
 def bar_weight(recipe: Recipe) -> float:
@@ -150,16 +166,19 @@ def bar_weight(recipe: Recipe) -> float:
 class _NightWork:
     """What a night does to images and scores, on one load of the models, and the record it keeps."""
 
-    def __init__(self, context: dg.OpExecutionContext, recipe: Recipe, storage: Storage, limits: Limits) -> None:
+    def __init__(self, context: dg.OpExecutionContext, dataset: Dataset, limits: Limits) -> None:
+        recipe, storage = dataset.recipe, dataset.storage
         self._context = context
+        self._dataset = dataset
         self._recipe = recipe
         self._storage = storage
         self._limits = limits
-        self._levels: list[tuple[dg.AssetsDefinition, ShardWork, str]] = [
-            (generated_images, image_work(recipe, storage, context.log), "images_made_now"),
-            (image_scores, score_work(recipe, storage, context.log), "images_scored_now"),
+        self._images = generated_images(dataset)
+        self._work: list[tuple[dg.AssetsDefinition, ShardWork, str]] = [
+            (self._images, image_work(dataset, context.log), "images_made_now"),
+            (image_scores(dataset), score_work(dataset, context.log), "images_scored_now"),
         ]
-        self._seconds_per_image = _recorded_seconds_per_image(context.instance, recipe)
+        self._seconds_per_image = _recorded_seconds_per_image(context.instance, dataset)
         self.night = open_night(recipe, storage)
         self._added = self._unmade = 0
         if self.night:
@@ -209,15 +228,15 @@ class _NightWork:
     def _make(self, shard: str) -> Generator[Event, None, None]:
         """Make and measure what is missing of a shard; the record is written when both are done."""
         assert self.night
-        for asset, _, _ in self._levels:
+        for asset, _, _ in self._work:
             announce_work(self._context, asset.key, [shard])
-        for asset, work, count in self._levels:
+        for asset, work, count in self._work:
             outcome = yield from make_shards(self._context, asset, [shard], work)
             if outcome.failed or outcome.unsound:
                 raise shards_failure({**outcome.failed, **outcome.unsound}, 1)
             _, facts = outcome.made[shard]
             self.night = self.night.worked(
-                facts[count] if asset is generated_images else 0,
+                facts[count] if asset is self._images else 0,
                 facts["seconds"],
                 facts.get("model_load_seconds", 0.0),
                 on_gpu="gpu_seconds" in facts,
@@ -227,7 +246,7 @@ class _NightWork:
     def _announce_dataset(self) -> None:
         """Keep declarative automation from making the dataset again after every shard: this run will, at its end."""
         context = self._context
-        for key in _behind_the_scores(Pipeline(context.repository_def, context.instance, self._recipe, self._storage)):
+        for key in Pipeline(context.repository_def, context.instance, self._dataset).behind_the_shards():
             announce_work(context, key, [None])
 
     def _affordable(self) -> int:
@@ -255,10 +274,14 @@ class _NightWork:
         return tried_images(self._recipe, self._storage, ssim_weight=bar_weight(self._recipe))
 
 
-def _recorded_seconds_per_image(instance: dg.DagsterInstance, recipe: Recipe) -> float | None:
+def _recorded_seconds_per_image(instance: dg.DagsterInstance, dataset: Dataset) -> float | None:
     """What drawing and measuring an image took in the shards that are recorded; None where nothing is."""
-    drawn = recorded_work(instance, generated_images.key, "images_made_now", generator=generator_name(recipe))
-    measured = recorded_work(instance, image_scores.key, "images_scored_now", scorer=scorer_name(recipe))
+    drawn = recorded_work(
+        instance, dataset.key("generated_images"), "images_made_now", generator=generator_name(dataset.recipe)
+    )
+    measured = recorded_work(
+        instance, dataset.key("image_scores"), "images_scored_now", scorer=scorer_name(dataset.recipe)
+    )
     if not drawn.images:
         return None
     return drawn.seconds / drawn.images + (measured.seconds / measured.images if measured.images else 0.0)

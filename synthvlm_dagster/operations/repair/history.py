@@ -15,11 +15,11 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from synthvlm_dagster.operations.failures import failure_in_words
 from synthvlm_dagster.operations.notifications.secrets import masked
 from synthvlm_dagster.operations.repair.broken import FAILED, IN_PROGRESS, shard_states
-from synthvlm_dagster.operations.repair.job import repair, repair_shards
-from synthvlm_dagster.operations.repair.levels import levels_of
 from synthvlm_dagster.operations.repair.policy import FailedShard
+from synthvlm_dagster.operations.run import REPAIR_JOB, REPAIR_OP
+from synthvlm_dagster.operations.sharded_assets import sharded_assets
+from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.shards import ERRORS_OF_SHARDS
-from synthvlm_dagster.recipe import Recipe
 
 AUTOMATIC_TAG = "synthvlm/automatic_repair"
 """Marks the runs of `repair_shards` that the sensor launched."""
@@ -27,42 +27,42 @@ AUTOMATIC_TAG = "synthvlm/automatic_repair"
 _RUNS_READ = 1000
 
 
-def repair_config(shards: list[str]) -> dict[str, Any]:
+def repair_config(dataset: Dataset, shards: list[str]) -> dict[str, Any]:
     """Run configuration of `repair_shards` for some shards."""
-    return {"ops": {repair.name: {"config": {"shards": shards}}}}
+    return {"ops": {dataset.name(REPAIR_OP): {"config": {"shards": shards}}}}
 
 
-def shards_to_repair(run_config: Mapping[str, Any]) -> list[str]:
+def shards_to_repair(dataset: Dataset, run_config: Mapping[str, Any]) -> list[str]:
     """The shards of a `repair_config`."""
-    return list(run_config["ops"][repair.name]["config"]["shards"])
+    return list(run_config["ops"][dataset.name(REPAIR_OP)]["config"]["shards"])
 
 
-def repair_is_running(instance: dg.DagsterInstance) -> bool:
+def repair_is_running(instance: dg.DagsterInstance, dataset: Dataset) -> bool:
     """Whether a run of `repair_shards` is queued, starting or at work."""
-    unfinished = dg.RunsFilter(job_name=repair_shards.name, statuses=NOT_FINISHED_STATUSES)
+    unfinished = dg.RunsFilter(job_name=dataset.name(REPAIR_JOB), statuses=NOT_FINISHED_STATUSES)
     return bool(instance.get_runs(unfinished, limit=1))
 
 
-def read_failed_shards(instance: dg.DagsterInstance, recipe: Recipe, graph: BaseAssetGraph) -> list[FailedShard]:
+def read_failed_shards(instance: dg.DagsterInstance, dataset: Dataset, graph: BaseAssetGraph) -> list[FailedShard]:
     """The shards that Dagster shows as failed, in order, without those that a run or a backfill still has to make.
 
     Args:
         instance: holds the records.
-        recipe: names the shards.
+        dataset: whose shards they are.
         graph: the assets' graph, which the records of backfills refer to.
     """
-    keys = {level.name: level.asset.key for level in levels_of(recipe)}
-    states = {name: shard_states(instance, key, recipe) for name, key in keys.items()}
+    keys = {asset.name: asset.key for asset in sharded_assets(dataset)}
+    states = {name: shard_states(instance, key, dataset) for name, key in keys.items()}
     failed = {
         shard: [name for name in keys if states[name].get(shard) == FAILED]
-        for shard in recipe.shard_keys
+        for shard in dataset.recipe.shard_keys
         if all(states[name].get(shard) != IN_PROGRESS for name in keys)
     }
     failed = {shard: names for shard, names in failed.items() if names}
     if not failed:
         return []
     in_backfills = _shards_in_backfills(instance, list(keys.values()), graph)
-    begun, ended = _automatic_repairs(instance)
+    begun, ended = _automatic_repairs(instance, dataset)
     errors = cache(lambda run_id: _errors_of_run(instance, run_id))
     found = []
     for shard, names in failed.items():
@@ -94,17 +94,19 @@ def _last_made(instance: dg.DagsterInstance, asset: dg.AssetKey, shard: str) -> 
     return next((record.timestamp for record in instance.fetch_materializations(of_shard, limit=1).records), 0.0)
 
 
-def _automatic_repairs(instance: dg.DagsterInstance) -> tuple[Mapping[str, list[float]], Mapping[str, float]]:
+def _automatic_repairs(
+    instance: dg.DagsterInstance, dataset: Dataset
+) -> tuple[Mapping[str, list[float]], Mapping[str, float]]:
     """By shard: when automatic repairs of it were launched, and when the last of them ended.
 
     A repair that Dagster retried after a crash of its process counts once.
     """
     begun: defaultdict[str, list[float]] = defaultdict(list)
     ended: defaultdict[str, float] = defaultdict(float)
-    automatic = dg.RunsFilter(job_name=repair_shards.name, tags={AUTOMATIC_TAG: "true"})
+    automatic = dg.RunsFilter(job_name=dataset.name(REPAIR_JOB), tags={AUTOMATIC_TAG: "true"})
     for record in instance.get_run_records(automatic, limit=_RUNS_READ):
         run = record.dagster_run
-        for shard in shards_to_repair(run.run_config):
+        for shard in shards_to_repair(dataset, run.run_config):
             if run.parent_run_id is None:
                 begun[shard].append(record.create_timestamp.timestamp())
             ended[shard] = max(ended[shard], record.end_time or 0.0)

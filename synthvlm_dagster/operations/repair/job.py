@@ -8,10 +8,10 @@ from pydantic import Field
 
 from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.operations.repair.broken import failed_shards, unfinished_shards
-from synthvlm_dagster.operations.repair.levels import Level, levels_of
+from synthvlm_dagster.operations.run import REPAIR_JOB, REPAIR_OP
+from synthvlm_dagster.operations.sharded_assets import ShardedAsset, sharded_assets
+from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.shards import announce_work, make_shards, shards_failure
-from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.store.storage import Storage
 
 
 class RepairError(SynthVLMError):
@@ -33,64 +33,65 @@ class WhatToRepair(dg.Config):
     )
 
 
-@dg.op(out=dg.Out(dg.Nothing), pool="gpu")
-def repair(
-    context: dg.OpExecutionContext,
-    config: WhatToRepair,
-    recipe: dg.ResourceParam[Recipe],
-    storage: dg.ResourceParam[Storage],
-) -> Iterator[Any]:
-    """Make what is missing of the shards: their images, then the scores; nothing that is there is made twice.
+def repair_shards(dataset: Dataset) -> dg.JobDefinition:
+    """The job that repairs shards of a dataset."""
 
-    Each shard is recorded and checked the moment it is done, as its asset itself would. One that fails again is shown
-    as failed, goes no further, and stops no other.
-    """
-    levels = _chosen_levels(config.assets, recipe)
-    keys = _chosen_shards(config.shards, levels, context.instance, recipe, storage)
-    if not keys:
-        context.log.info("no shard failed or was left unfinished: nothing to repair")
+    @dg.op(name=dataset.name(REPAIR_OP), out=dg.Out(dg.Nothing), pool="gpu")
+    def repair(context: dg.OpExecutionContext, config: WhatToRepair) -> Iterator[Any]:
+        """Make what is missing of the shards: their images, then the scores; nothing that is there is made twice.
+
+        Each shard is recorded and checked the moment it is done, as its asset itself would. One that fails again is
+        shown as failed, goes no further, and stops no other.
+        """
+        assets = _chosen_assets(config.assets, dataset)
+        keys = _chosen_shards(config.shards, assets, context.instance, dataset)
+        if not keys:
+            context.log.info("no shard failed or was left unfinished: nothing to repair")
+            yield dg.Output(None)
+            return
+        context.log.info(f"{len(keys)} shards to repair: {', '.join(keys)}")
+        for asset in assets:
+            announce_work(context, asset.key, keys)
+        failed: dict[str, Exception | str] = {}
+        for asset in assets:
+            sound = [key for key in keys if key not in failed]
+            outcome = yield from make_shards(context, asset.definition, sound, asset.work(context))
+            failed |= {**outcome.unsound, **outcome.failed}
+        if failed:
+            raise shards_failure(failed, len(keys))
         yield dg.Output(None)
-        return
-    context.log.info(f"{len(keys)} shards to repair: {', '.join(keys)}")
-    for level in levels:
-        announce_work(context, level.asset.key, keys)
-    failed: dict[str, Exception | str] = {}
-    for level in levels:
-        sound = [key for key in keys if key not in failed]
-        outcome = yield from make_shards(context, level.asset, sound, level.work(context, recipe, storage))
-        failed |= {**outcome.unsound, **outcome.failed}
-    if failed:
-        raise shards_failure(failed, len(keys))
-    yield dg.Output(None)
+
+    @dg.job(
+        name=dataset.name(REPAIR_JOB),
+        description="Repair shards: by default all that failed or were left unfinished, in one run with one model "
+        "load. Dagster's own backfill splits shards that are not neighbours into as many runs, each of which loads the "
+        "model.",
+    )
+    def job() -> None:
+        repair()
+
+    return job
 
 
-@dg.job
-def repair_shards() -> None:
-    """Repair shards: by default all that failed or were left unfinished, in one run with one model load.
-
-    Dagster's own backfill splits shards that are not neighbours into as many runs, each of which loads the model.
-    """
-    repair()
-
-
-def _chosen_levels(names: Sequence[str], recipe: Recipe) -> list[Level]:
-    levels = levels_of(recipe)
-    if unknown := sorted(set(names) - {level.name for level in levels}):
-        known = ", ".join(level.name for level in levels)
+def _chosen_assets(names: Sequence[str], dataset: Dataset) -> list[ShardedAsset]:
+    assets = sharded_assets(dataset)
+    if unknown := sorted(set(names) - {asset.name for asset in assets}):
+        known = ", ".join(asset.name for asset in assets)
         raise RepairError(f"assets: {', '.join(unknown)} cannot be repaired; this recipe's assets of shards: {known}")
-    return [level for level in levels if not names or level.name in names]
+    return [asset for asset in assets if not names or asset.name in names]
 
 
 def _chosen_shards(
-    keys: Sequence[str], levels: Sequence[Level], instance: dg.DagsterInstance, recipe: Recipe, storage: Storage
+    keys: Sequence[str], assets: Sequence[ShardedAsset], instance: dg.DagsterInstance, dataset: Dataset
 ) -> list[str]:
-    """The named shards, else all that failed or were left unfinished at one of the levels; in order."""
+    """The named shards, else all that failed or were left unfinished in one of the assets; in order."""
+    recipe = dataset.recipe
     if unknown := sorted(set(keys) - set(recipe.shard_keys)):
         first, last = recipe.shard_keys[0], recipe.shard_keys[-1]
         raise RepairError(f"shards: there is no {', '.join(unknown)}; this recipe has {first} to {last}")
     chosen = set(keys)
     if not keys:
-        for level in levels:
-            chosen |= failed_shards(instance, level.asset.key, recipe)
-            chosen |= unfinished_shards(instance, level.asset.key, recipe, storage)
+        for asset in assets:
+            chosen |= failed_shards(instance, asset.key, dataset)
+            chosen |= unfinished_shards(instance, asset, dataset)
     return [key for key in recipe.shard_keys if key in chosen]

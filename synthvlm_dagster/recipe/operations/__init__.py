@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from synthvlm_dagster.recipe.operations.arrival import NewCaptions
@@ -11,9 +13,17 @@ from synthvlm_dagster.recipe.operations.regeneration import Regeneration
 from synthvlm_dagster.recipe.operations.repair import Repair
 from synthvlm_dagster.recipe.section import Section
 
+_OWNER = r"^(team:.+|[^@\s]+@[^@\s]+\.[^@\s]+)$"
+
 
 class Operations(Section):
     """What runs by itself, and within which limits."""
+
+    owners: tuple[Annotated[str, Field(pattern=_OWNER)], ...] = Field(
+        (),
+        description="Who owns the assets, as the Dagster UI shows and filters them: e-mail addresses, or names of "
+        "teams such as team:data.",
+    )
 
     refresh: Clock = Field(
         default_factory=Clock, description="When `refresh_stale_shards` starts, if its schedule is switched on."
