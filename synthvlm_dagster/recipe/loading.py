@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -79,9 +78,8 @@ def _over_preset(content: dict[Any, Any]) -> dict[Any, Any]:
     return {**content, "generation": {**fragment, **generation}}
 
 
-@cache
 def active_recipe() -> Recipe:
-    """The recipe of `active_recipe_name`; read once per process."""
+    """The recipe of `active_recipe_name`."""
     return load_recipe(active_recipe_name())
 
 

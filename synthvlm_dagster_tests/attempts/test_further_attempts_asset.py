@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from synthvlm_dagster.attempts.assets import further_attempts
-from synthvlm_dagster.recipe import Attempts, Recipe, active_recipe
+from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.judges import recipe_judges
 from synthvlm_dagster.scores.merit import weighted_score
@@ -17,7 +18,7 @@ from synthvlm_dagster.scores.shard import read_scores, score_shard, unmeasured_s
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, plan
 
-SHARD = active_recipe().shard_keys[0]
+SHARD = "0000"
 MOST = 3
 
 
@@ -27,7 +28,6 @@ def recipe(tiny_recipe: Callable[..., Recipe], tiny_clip_folder: Path) -> Recipe
     return tiny_recipe(
         generation={"image_format": "png"},
         scoring={"clip": clip, "ssim": {"reduced_size": 10}, "judges": {"siglip": clip}, "device": "cpu"},
-        shards=active_recipe().shards,
         attempts={"min": 1, "max": MOST, "until": 1.0},
     )
 
@@ -51,13 +51,12 @@ def with_bar(recipe: Recipe, until: float) -> Recipe:
     return recipe.model_copy(update={"attempts": Attempts(min=1, max=MOST, until=until)})
 
 
-def materialize(recipe: Recipe, storage: Storage) -> dg.ExecuteInProcessResult:
+def materialize(recipe: Recipe) -> dg.ExecuteInProcessResult:
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(
-            [further_attempts],
+            [further_attempts(Dataset(recipe))],
             instance=instance,
             partition_key=SHARD,
-            resources={"recipe": recipe, "storage": storage},
         )
 
 
@@ -78,7 +77,7 @@ def test_the_judge_measures_the_further_images_and_none_twice(recipe: Recipe, st
     first = scored(recipe, storage)
     before = set(storage.files("scores"))
     adaptive = with_bar(recipe, float(first["weighted_score"].sort()[3]))
-    assert materialize(adaptive, storage).success
+    assert materialize(adaptive).success
 
     after = scored(adaptive, storage)
     images = after["image_id"].to_list()
@@ -93,7 +92,7 @@ def test_the_judge_measures_the_further_images_and_none_twice(recipe: Recipe, st
     assert after.filter(pl.col("attempt") == 0).equals(first)
 
     files = storage.files("")
-    assert materialize(adaptive, storage).success
+    assert materialize(adaptive).success
     assert storage.files("") == files
 
 
@@ -102,7 +101,7 @@ def test_a_judge_that_joins_later_looks_at_all_images_once(recipe: Recipe, stora
         storage.delete(path)
     first = scored(recipe, storage)
     assert first["siglip_score"].null_count() == 6
-    assert materialize(with_bar(recipe, float(first["weighted_score"].sort()[3])), storage).success
+    assert materialize(with_bar(recipe, float(first["weighted_score"].sort()[3]))).success
     found = measurements(recipe, storage)
     assert sorted(found["siglip"]) == sorted(found["scores"]) == sorted(found["embeddings"])
     assert len(set(found["siglip"])) == len(found["siglip"]) >= 6 + 3

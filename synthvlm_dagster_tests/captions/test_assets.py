@@ -5,10 +5,11 @@ import json
 import dagster as dg
 import pytest
 
-from synthvlm_dagster.captions import assets, checks
+from synthvlm_dagster.captions.assets import caption_assets
+from synthvlm_dagster.captions.checks import caption_checks
 from synthvlm_dagster.captions.readers import source_version
+from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.store.storage import Storage
 
 LINES = [
     "A brown dog runs along a quiet beach at sunset.",
@@ -29,19 +30,19 @@ def materialized(tmp_path):
         recipe = Recipe.model_validate(
             {
                 "name": "captions",
+                "storage": str(tmp_path / "store"),
                 "sources": [{"name": "lines", "path": str(path), "max_bad_share": 0.5}],
                 "generation": {"model": "none"},
                 "selection": {"share": 0.5},
                 **changed,
             }
         )
-        storage = Storage(str(tmp_path / "store"))
+        dataset = Dataset(recipe)
         result = dg.materialize(
-            [*dg.load_assets_from_modules([assets]), *dg.load_asset_checks_from_modules([checks])],
-            resources={"recipe": recipe, "storage": storage},
+            [*caption_assets(dataset), *caption_checks(dataset)],
             raise_on_error=False,
         )
-        return result, storage, recipe
+        return result, dataset.storage, recipe
 
     return run
 

@@ -1,36 +1,20 @@
-"""reference_scores exists where a recipe has comparisons: definitions are read in a process of their own."""
+"""reference_scores exists where a recipe has comparisons."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import yaml
 
+from synthvlm_dagster.dataset.assets import reference_scores
+from synthvlm_dagster.definitions import build_definitions
+from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.recipe import parse_recipe
 from synthvlm_dagster_tests.pictures import draw
 
-SCRIPT = """
-import json
-import dagster as dg
-from synthvlm_dagster.definitions import defs
-from synthvlm_dagster.dataset import assets
-from synthvlm_dagster.recipe import active_recipe
-from synthvlm_dagster.store.storage import Storage
 
-report = next(spec for spec in defs.resolve_all_asset_specs() if spec.key == dg.AssetKey("quality_report"))
-found = {"report_waits_for": sorted(dep.asset_key.to_user_string() for dep in report.deps)}
-if hasattr(assets, "reference_scores"):
-    resources = {"recipe": active_recipe(), "storage": Storage(active_recipe().storage)}
-    result = dg.materialize([assets.reference_scores], selection="reference_scores", resources=resources)
-    (event,) = result.asset_materializations_for_node("reference_scores")
-    found["rows"] = [record.data for record in event.metadata["datasets"].records]
-print("FOUND" + json.dumps(found))
-"""
-
-
-def run(folder: Path, clip: Path, comparisons: list[dict[str, object]]) -> dict:
-    recipe = {
+def run(folder: Path, clip: Path, comparisons: list[dict[str, object]]) -> dict[str, Any]:
+    settings = {
         "name": "compared",
         "storage": "store",
         "sources": [{"name": "given", "path": "captions.txt"}],
@@ -39,12 +23,14 @@ def run(folder: Path, clip: Path, comparisons: list[dict[str, object]]) -> dict:
         "selection": {"count": 1},
         "comparisons": comparisons,
     }
-    file = folder / "recipe.yaml"
-    file.write_text(yaml.safe_dump(recipe))
-    environment = {**os.environ, "SYNTHVLM_RECIPE": str(file)}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found: dict = json.loads(done.stdout.split("FOUND")[1])
+    recipe = parse_recipe(yaml.safe_dump(settings), folder / "recipe.yaml")
+    specs = {spec.key.to_user_string(): spec for spec in build_definitions(recipe).resolve_all_asset_specs()}
+    waits_for = sorted(dep.asset_key.to_user_string() for dep in specs["quality_report"].deps)
+    found: dict[str, Any] = {"report_waits_for": waits_for}
+    if "reference_scores" in specs:
+        result = dg.materialize([reference_scores(Dataset(recipe))], selection="reference_scores")
+        (event,) = result.asset_materializations_for_node("reference_scores")
+        found["rows"] = [record.data for record in event.metadata["datasets"].records]
     return found
 
 

@@ -15,6 +15,7 @@ from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
 from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, SET_ASIDE_COLUMNS
 from synthvlm_dagster.errors import IncompleteShardsError, SelectionError, StorageError
 from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Recipe, Selection
 from synthvlm_dagster.scores.naming import scores_table
 from synthvlm_dagster.scores.shard import SCORES_SCHEMA, read_scores
@@ -47,10 +48,11 @@ def add_scores(recipe: Recipe, storage: Storage, shard: str, planned: pl.DataFra
 
 
 def materialize(recipe: Recipe, storage: Storage, **options: object) -> dg.ExecuteInProcessResult:
+    dataset = Dataset(recipe)
+    checks = (exactly_k_unique_pairs, selected_images_open, every_image_is_scored)
     definitions = dg.Definitions(
-        assets=[selected_pairs],
-        asset_checks=[exactly_k_unique_pairs, selected_images_open, every_image_is_scored],
-        resources={"recipe": recipe, "storage": storage},
+        assets=[selected_pairs(dataset)],
+        asset_checks=[check(dataset) for check in checks],
     )
     with dg.DagsterInstance.ephemeral() as instance:
         return definitions.resolve_implicit_global_asset_job_def().execute_in_process(instance=instance, **options)

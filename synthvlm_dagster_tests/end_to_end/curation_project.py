@@ -16,7 +16,9 @@ import dagster as dg
 import polars as pl
 import yaml
 
-from synthvlm_dagster.captions import assets, checks
+from synthvlm_dagster.captions.assets import caption_assets
+from synthvlm_dagster.captions.checks import caption_checks
+from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.end_to_end.project import Project, make_project
 
@@ -106,9 +108,11 @@ def undisturbed(project: Project) -> Storage:
 
 def curate_here(project: Project, storage: Storage) -> None:
     """Materialize the captions' assets in this process, without a record in the project's Dagster instance."""
+    dataset = Dataset(project.recipe)
+    # A store in memory is its object's alone.
+    vars(dataset)["storage"] = storage
     result = dg.materialize(
-        [*dg.load_assets_from_modules([assets]), *dg.load_asset_checks_from_modules([checks])],
-        resources={"recipe": project.recipe, "storage": storage},
+        [*caption_assets(dataset), *caption_checks(dataset)],
     )
     assert result.success
 

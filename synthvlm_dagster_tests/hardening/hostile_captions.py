@@ -8,9 +8,10 @@ from typing import Any
 
 import dagster as dg
 
-from synthvlm_dagster.captions import assets as caption_assets
-from synthvlm_dagster.captions import checks as caption_checks
+from synthvlm_dagster.captions.assets import caption_assets
+from synthvlm_dagster.captions.checks import caption_checks
 from synthvlm_dagster.dataset import assets, checks
+from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.dataset.conftest import fill, good_captions
@@ -73,24 +74,25 @@ class HostileProject:
 
     def make(self) -> None:
         """Materialize what needs no model; what does is given."""
-        resources = {"recipe": self.recipe, "storage": self.storage}
+        dataset = Dataset(self.recipe)
         of_captions = dg.materialize(
-            [*dg.load_assets_from_modules([caption_assets]), *dg.load_asset_checks_from_modules([caption_checks])],
-            resources=resources,
+            [*caption_assets(dataset), *caption_checks(dataset)],
             raise_on_error=False,
         )
         fill(self.recipe, self.storage, [*good_captions(6), *HOSTILE, "word " * 40, None])
         of_dataset = dg.materialize(
             [
-                assets.llava_dataset,
-                assets.webdataset,
-                assets.dataset_card,
-                assets.huggingface_dataset,
-                assets.quality_report,
-                checks.llava_holds_the_selected_pairs,
-                checks.huggingface_holds_the_selected_pairs,
+                part(dataset)
+                for part in (
+                    assets.llava_dataset,
+                    assets.webdataset,
+                    assets.dataset_card,
+                    assets.huggingface_dataset,
+                    assets.quality_report,
+                    checks.llava_holds_the_selected_pairs,
+                    checks.huggingface_holds_the_selected_pairs,
+                )
             ],
-            resources=resources,
         )
         runs = (of_captions, of_dataset)
         self.materializations = [

@@ -10,11 +10,12 @@ from synthvlm_dagster.images.checks import something_to_make, sound_images
 from synthvlm_dagster.images.generator import Drawn
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.table import images_table
-from synthvlm_dagster.recipe import Recipe, active_recipe
+from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.images.noise import NoiseGenerator, plain, seed_of
 
-SHARDS = active_recipe().shard_keys
+SHARDS = [f"{number:04d}" for number in range(4)]
 RANGE = {"dagster/asset_partition_range_start": SHARDS[0], "dagster/asset_partition_range_end": SHARDS[1]}
 
 
@@ -34,15 +35,19 @@ class Project:
         schema = {"caption_id": pl.String, "text": pl.String, "shard": pl.String}
         self.storage.write_table("captions/curated", pl.DataFrame(rows, schema=schema))
 
-    def run(self, asset: dg.AssetsDefinition, **options: Any) -> dg.ExecuteInProcessResult:
+    def run(self, asset: Callable[[Dataset], dg.AssetsDefinition], **options: Any) -> dg.ExecuteInProcessResult:
         return dg.materialize(
-            [planned_attempts, generated_images, something_to_make, sound_images],
-            selection=dg.AssetSelection.assets(asset),
+            self.definitions,
+            selection=dg.AssetSelection.assets(asset.__name__),
             instance=self.instance,
-            resources={"recipe": self.recipe, "storage": self.storage},
             raise_on_error=False,
             **options,
         )
+
+    @property
+    def definitions(self) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+        dataset = Dataset(self.recipe)
+        return [part(dataset) for part in (planned_attempts, generated_images, something_to_make, sound_images)]
 
     def check_results(self) -> dict[str | None, bool]:
         """Latest result of `sound_images` by shard."""
@@ -219,10 +224,9 @@ def test_a_check_run_alone_sees_what_is_missing(project: Project, tags: dict[str
     [path] = project.storage.files(images_table(project.recipe, SHARDS[0]), ".parquet")
     project.storage.delete(path)
     result = dg.materialize(
-        [planned_attempts, generated_images, sound_images],
-        selection=dg.AssetSelection.checks(sound_images),
+        project.definitions,
+        selection=dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("generated_images"), "sound_images")),
         instance=project.instance,
-        resources={"recipe": project.recipe, "storage": project.storage},
         raise_on_error=False,
         tags=tags,
     )

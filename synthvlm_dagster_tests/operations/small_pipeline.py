@@ -10,9 +10,10 @@ import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.execute_in_process import core_execute_in_process
 
-from synthvlm_dagster.definitions import defs
+from synthvlm_dagster.definitions import build_definitions
 from synthvlm_dagster.operations.run import Pipeline
-from synthvlm_dagster.recipe import Recipe, active_recipe
+from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.storage import Storage
 
 _COLOURS = ("red", "blue", "green", "yellow", "white", "black")
@@ -28,23 +29,16 @@ class SmallProject:
     incoming: Path
 
     @property
-    def storage(self) -> Storage:
-        return Storage(self.recipe.storage)
+    def dataset(self) -> Dataset:
+        return Dataset(self.recipe)
 
     @property
-    def resources(self) -> dict[str, Any]:
-        return {"recipe": self.recipe, "storage": self.storage}
+    def storage(self) -> Storage:
+        return self.dataset.storage
 
     def repository(self) -> dg.RepositoryDefinition:
-        """The project's code location, on this recipe and store."""
-        return dg.Definitions(
-            assets=defs.assets,
-            asset_checks=defs.asset_checks,
-            jobs=defs.jobs,
-            resources=self.resources,
-            executor=defs.executor,
-            loggers=defs.loggers,
-        ).get_repository_def()
+        """The project's code location."""
+        return build_definitions(self.recipe).get_repository_def()
 
     def run_job(self, name: str, run_config: dict[str, Any] | None = None) -> dg.ExecuteInProcessResult:
         """Run a job as a run worker does: its ops see the code location that it comes from."""
@@ -55,7 +49,7 @@ class SmallProject:
 
     def work_left(self) -> dict[str, str | list[str]]:
         """What `synthvlm run` would make: asset → the reason, or the shards."""
-        pipeline = Pipeline(self.repository(), self.instance, self.recipe, self.storage)
+        pipeline = Pipeline(self.repository(), self.instance, self.dataset)
         work: dict[str, Any] = {}
         for key in pipeline.asset_keys():
             find = pipeline.shards_with_work if pipeline.is_partitioned(key) else pipeline.outdated
@@ -70,8 +64,7 @@ def small_recipe(folder: Path, tiny_sdxl_folder: Path, tiny_clip_folder: Path, *
         "name": "tiny",
         "storage": str(folder / "store"),
         "sources": [{"name": "mine", "path": str(folder / "incoming" / "*.txt"), "format": "txt"}],
-        # Those that the code location in this process has.
-        "shards": active_recipe().shards,
+        "shards": 4,
         "curation": {"rules": {"special_char_ratio": None}},
         "generation": {
             "model": str(tiny_sdxl_folder),

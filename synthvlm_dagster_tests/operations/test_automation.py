@@ -5,12 +5,16 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from synthvlm_dagster.definitions import defs
+from synthvlm_dagster.dataset.assets import dataset_assets
+from synthvlm_dagster.definitions import build_definitions
 from synthvlm_dagster.operations.automation import dataset_follows_scores, freshness_policy, watched
+from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.shards import DATA_VERSION_TAG, announce_work
-from synthvlm_dagster.recipe import Freshness, Operations, active_recipe
+from synthvlm_dagster.recipe import Freshness, Operations, load_recipe
 
-SHARDS = active_recipe().shard_keys
+DEMO = load_recipe("demo")
+DEFINITIONS = build_definitions(DEMO)
+SHARDS = DEMO.shard_keys
 CAPTIONS = ("raw_captions", "curated_captions", "rejected_captions", "planned_attempts")
 DATASET = {"selected_pairs", "llava_dataset", "webdataset", "dataset_card", "huggingface_dataset", "quality_report"}
 
@@ -33,10 +37,15 @@ class Watcher:
 
     def requested(self) -> set[str]:
         result = dg.evaluate_automation_conditions(
-            defs, self.instance, dataset_follows_scores.asset_selection, cursor=self._cursor
+            DEFINITIONS, self.instance, sensor().asset_selection, cursor=self._cursor
         )
         self._cursor = result.cursor
         return {each.key.to_user_string() for each in result.results if not each.true_subset.is_empty}
+
+
+def sensor() -> dg.AutomationConditionSensorDefinition:
+    dataset = Dataset(DEMO)
+    return dataset_follows_scores(dataset, dataset_assets(dataset))
 
 
 @pytest.fixture
@@ -49,7 +58,7 @@ def watcher() -> Iterator[Watcher]:
 
 
 def test_it_is_off_until_somebody_switches_it_on():
-    assert dataset_follows_scores.default_status == dg.DefaultSensorStatus.STOPPED
+    assert sensor().default_status == dg.DefaultSensorStatus.STOPPED
 
 
 def test_the_dataset_is_made_once_when_all_shards_are_there(watcher):
@@ -97,7 +106,7 @@ class night:  # noqa: N801 - reads as what it is
     """An op of a run that is going on."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
-        job = defs.get_repository_def().get_job("regenerate_weak_pairs")
+        job = DEFINITIONS.get_repository_def().get_job("regenerate_weak_pairs")
         config = {"ops": {"try_weak_captions_again": {"config": {"bar": 1.0}}}}
         self.instance = instance
         self.run = instance.create_run_for_job(job, run_config=config, status=dg.DagsterRunStatus.STARTED)
@@ -112,14 +121,14 @@ class night:  # noqa: N801 - reads as what it is
 
 
 def test_only_the_selection_is_watched_for_its_age_and_only_if_the_recipe_says_so():
-    assets = [asset for asset in defs.assets or [] if isinstance(asset, dg.AssetsDefinition)]
+    assets = dataset_assets(Dataset(DEMO))
     assert all(spec.freshness_policy is None for asset in assets for spec in asset.specs)
-    recipe = active_recipe().model_copy(
+    recipe = DEMO.model_copy(
         update={"operations": Operations(freshness=Freshness(warn_after_hours=26, fail_after_hours=48))}
     )
     policies = {
         spec.key.to_user_string(): spec.freshness_policy
-        for asset in watched(assets, recipe)
+        for asset in watched(assets, Dataset(recipe))
         for spec in asset.specs
         if spec.freshness_policy is not None
     }

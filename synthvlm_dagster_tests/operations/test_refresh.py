@@ -47,10 +47,11 @@ def test_a_file_that_arrives_comes_into_the_dataset_and_costs_only_its_shards(sm
 
 def test_a_refresh_that_fails_names_the_run_and_its_error_and_is_told(small_project, monkeypatch):
     project, instance = small_project, small_project.instance
-    killed = instance.create_run_for_job(refresh_dataset)
+    job = refresh_dataset(project.dataset)
+    killed = instance.create_run_for_job(job)
     instance.report_run_failed(killed)
     left_behind = instance.create_run_for_job(
-        refresh_dataset, tags={LAUNCHED_BY_TAG: killed.run_id}, status=dg.DagsterRunStatus.STARTED
+        job, tags={LAUNCHED_BY_TAG: killed.run_id}, status=dg.DagsterRunStatus.STARTED
     )
     broken = project.incoming / "broken.txt"
     broken.write_bytes("A house.\n".encode("utf-16"))
@@ -68,17 +69,16 @@ def test_a_refresh_that_fails_names_the_run_and_its_error_and_is_told(small_proj
 
     told: list[tuple[str, str, dict[str, str]]] = []
     monkeypatch.setattr(failed_runs_module, "notify", lambda *message: told.append(message))
+    sensor = failed_runs(project.dataset, set(), {REFRESH_JOB})
     [end] = [event for event in result.all_events if event.event_type == dg.DagsterEventType.RUN_FAILURE]
-    context = dg.build_run_status_sensor_context(
-        "failed_runs", end, instance, result.dagster_run, resources={"recipe": project.recipe}
-    ).for_run_failure()
+    context = dg.build_run_status_sensor_context("failed_runs", end, instance, result.dagster_run).for_run_failure()
     monkeypatch.delenv(WEBHOOK_VARIABLE, raising=False)
-    assert "is not set" in failed_runs(context).skip_message
+    assert "is not set" in sensor(context).skip_message
     assert told == []
 
     monkeypatch.setenv(WEBHOOK_VARIABLE, "http://127.0.0.1:9/hook")
     monkeypatch.setenv(UI_VARIABLE, "http://127.0.0.1:3000/")
-    assert failed_runs(context) is None
+    assert sensor(context) is None
     [(title, text, facts)] = told
     assert title == "Failed: refresh_dataset"
     link = f"http://127.0.0.1:3000/runs/{result.run_id}"
@@ -86,11 +86,15 @@ def test_a_refresh_that_fails_names_the_run_and_its_error_and_is_told(small_proj
     assert message.splitlines()[0][:200] in text
     assert link in text
 
+    of_another = failed_runs(project.dataset, {dg.AssetKey(["other", "generated_images"])}, {"other__refresh_dataset"})
+    assert "something else" in of_another(context).skip_message
+    assert len(told) == 1
+
     asked_again = dg.DagsterEvent(end.event_type_value, end.job_name, message=LOST_RETRY)
     context = dg.build_run_status_sensor_context(
-        "failed_runs", asked_again, instance, result.dagster_run, resources={"recipe": project.recipe}
+        "failed_runs", asked_again, instance, result.dagster_run
     ).for_run_failure()
-    assert "has been told of" in failed_runs(context).skip_message
+    assert "has been told of" in sensor(context).skip_message
     assert len(told) == 1
 
 
@@ -110,8 +114,9 @@ def test_a_run_of_shards_is_told_by_its_assets_and_shards():
 
 def look(project: SmallProject, cursor: str | None, looks: int) -> dg.SensorResult:
     """What the last of some looks of the sensor says."""
+    sensor = new_captions(project.dataset, refresh_dataset(project.dataset))
     for _ in range(looks):
-        result = new_captions(dg.build_sensor_context(project.instance, cursor, resources=project.resources))
+        result = sensor(dg.build_sensor_context(project.instance, cursor))
         cursor = result.cursor
     return result
 

@@ -1,7 +1,5 @@
 """What starts on a clock: off by default, at the recipe's time, with the recipe's limits."""
 
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -13,34 +11,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from synthvlm_dagster.definitions import defs
+from synthvlm_dagster.definitions import build_definitions
 from synthvlm_dagster.errors import RecipeError
-from synthvlm_dagster.operations.regeneration.job import NightLimits
-from synthvlm_dagster.operations.schedules import regenerate_at_night
-from synthvlm_dagster.recipe import Clock, parse_recipe
+from synthvlm_dagster.operations.regeneration.job import night_limits
+from synthvlm_dagster.recipe import Clock, load_recipe, parse_recipe
 from synthvlm_dagster_tests.smallest_recipe import SMALLEST
 
 WITH_OPERATIONS = f"{SMALLEST}operations:\n"
 
-PRINT_SCHEDULES = """
-from synthvlm_dagster.definitions import defs
-for schedule in defs.get_repository_def().schedule_defs:
-    print(schedule.name, schedule.cron_schedule, schedule.execution_timezone, schedule.default_status.value, sep=" | ")
-from synthvlm_dagster.operations.schedules import regenerate_at_night
-import dagster as dg
-[request] = regenerate_at_night.evaluate_tick(dg.build_schedule_context()).run_requests
-print(request.run_config["ops"])
-"""
+DEMO = build_definitions(load_recipe("demo"))
 
 
 def test_every_schedule_is_off_until_somebody_switches_it_on():
-    schedules = defs.get_repository_def().schedule_defs
+    schedules = DEMO.get_repository_def().schedule_defs
     assert {schedule.name for schedule in schedules} == {"refresh_stale_shards"}, "the demo's recipe has no bar"
     assert {schedule.default_status for schedule in schedules} == {dg.DefaultScheduleStatus.STOPPED}
 
 
 def test_refresh_stale_shards_launches_a_refresh_that_says_why():
-    repository = defs.get_repository_def()
+    repository = DEMO.get_repository_def()
     schedule = repository.get_schedule_def("refresh_stale_shards")
     now = datetime(2026, 11, 27, 3, tzinfo=ZoneInfo("Europe/Berlin"))
     with dg.DagsterInstance.ephemeral() as instance:
@@ -52,24 +41,21 @@ def test_refresh_stale_shards_launches_a_refresh_that_says_why():
 
 
 def test_the_recipe_says_when_and_how_much(tmp_path: Path):
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(
+    recipe = parse_recipe(
         WITH_OPERATIONS + "  refresh: {cron: '15 4 * * sun', timezone: Asia/Tokyo}\n"
-        "  regeneration: {cron: '30 1 * * *', timezone: Europe/Berlin, bar: 0.8, max_images: 70}\n"
+        "  regeneration: {cron: '30 1 * * *', timezone: Europe/Berlin, bar: 0.8, max_images: 70}\n",
+        tmp_path / "recipe.yaml",
     )
-    printed = subprocess.run(
-        [sys.executable, "-c", PRINT_SCHEDULES],
-        env={"SYNTHVLM_RECIPE": str(recipe), "PYTHONPATH": ":".join(sys.path)},
-        text=True,
-        capture_output=True,
-        check=True,
-    ).stdout.splitlines()
-    assert set(printed[:2]) == {
-        "regenerate_weak_pairs | 30 1 * * * | Europe/Berlin | STOPPED",
-        "refresh_stale_shards | 15 4 * * sun | Asia/Tokyo | STOPPED",
+    schedules = {schedule.name: schedule for schedule in build_definitions(recipe).get_repository_def().schedule_defs}
+    assert {
+        (name, one.cron_schedule, one.execution_timezone, one.default_status.value) for name, one in schedules.items()
+    } == {
+        ("regenerate_weak_pairs", "30 1 * * *", "Europe/Berlin", "STOPPED"),
+        ("refresh_stale_shards", "15 4 * * sun", "Asia/Tokyo", "STOPPED"),
     }
+    [request] = schedules["regenerate_weak_pairs"].evaluate_tick(dg.build_schedule_context()).run_requests
     limits = {"bar": 0.8, "max_attempts": 8, "max_images": 70, "max_gpu_hours": 8.0}
-    assert printed[2] == str({"try_weak_captions_again": {"config": limits}})
+    assert request.run_config["ops"] == {"try_weak_captions_again": {"config": limits}}
 
 
 def test_a_night_starts_once_when_the_clocks_change():
@@ -132,9 +118,8 @@ def test_whatever_a_recipe_may_say_dagster_understands(cron: str):
 
 def test_without_a_bar_in_the_recipe_the_launchpad_asks_for_one():
     with pytest.raises(ValidationError, match="bar"):
-        NightLimits()
-    fields = defs.get_repository_def().get_job("regenerate_weak_pairs").get_node_named("try_weak_captions_again")
+        night_limits(load_recipe("demo"))()
+    fields = DEMO.get_repository_def().get_job("regenerate_weak_pairs").get_node_named("try_weak_captions_again")
     config = fields.definition.config_schema.config_type.fields
     assert config["bar"].is_required
     assert all(field.description for field in config.values())
-    assert regenerate_at_night.job_name == "regenerate_weak_pairs"

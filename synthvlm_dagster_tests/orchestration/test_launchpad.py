@@ -1,6 +1,6 @@
 """Settings given in the launchpad, in real Dagster runs: what they change, who tells of them, and when they end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from synthvlm_dagster.dataset.report.page import PAGE
 from synthvlm_dagster.images.assets import planned_attempts
 from synthvlm_dagster.images.plan import PLAN_TABLE
 from synthvlm_dagster.operations.outdated import why_outdated
+from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.dataset.conftest import fill, good_captions
 
 ASSETS = (curate, planned_attempts, selected_pairs, dataset_card, quality_report)
@@ -38,17 +38,18 @@ class Project:
             "selection": {"share": 0.5},
         }
         self.recipe = Recipe.model_validate(settings | changed)
-        self.storage = Storage(self.recipe.storage)
+        self.dataset = Dataset(self.recipe)
+        self.storage = self.dataset.storage
         self.instance = instance
         fill(self.recipe, self.storage, good_captions(12))
 
-    def run(self, asset: dg.AssetsDefinition, **config: Any) -> dg.ExecuteInProcessResult:
+    def run(self, asset: Callable[[Dataset], dg.AssetsDefinition], **config: Any) -> dg.ExecuteInProcessResult:
+        made = asset(self.dataset)
         return dg.materialize(
-            [*ASSETS, exactly_k_unique_pairs],
-            selection=dg.AssetSelection.assets(asset),
+            [*(part(self.dataset) for part in ASSETS), exactly_k_unique_pairs(self.dataset)],
+            selection=dg.AssetSelection.assets(*made.keys),
             instance=self.instance,
-            resources={"recipe": self.recipe, "storage": self.storage},
-            run_config={"ops": {asset.op.name: {"config": config}}} if config else None,
+            run_config={"ops": {made.op.name: {"config": config}}} if config else None,
             raise_on_error=False,
         )
 
@@ -98,8 +99,8 @@ def test_a_selection_for_one_run_is_told_until_the_recipe_holds_again(project: P
         assert "clip-only" in text
         assert "selection.count 3" in text
 
-    spec = next(spec for spec in selected_pairs.specs if spec.key == selected_pairs.key)
-    reason = why_outdated(spec, [], project.instance, project.recipe, project.storage)
+    [spec] = selected_pairs(project.dataset).specs
+    reason = why_outdated(spec, [], project.instance, project.dataset)
     assert reason is not None
     assert "selection.count 3 (recipe: null)" in reason
     assert "now as the recipe says" in reason
@@ -107,7 +108,7 @@ def test_a_selection_for_one_run_is_told_until_the_recipe_holds_again(project: P
     restored = project.run(selected_pairs)
     assert told(restored, "selected_pairs") is None
     assert project.rows("dataset/selected") == 6
-    assert why_outdated(spec, [], project.instance, project.recipe, project.storage) is None
+    assert why_outdated(spec, [], project.instance, project.dataset) is None
     assert project.run(quality_report).success
     assert "selection.count" not in project.storage.read_bytes(PAGE).decode()
 
@@ -180,7 +181,7 @@ def test_an_adaptive_plan_goes_as_far_as_its_run_was_told(tmp_path: Path) -> Non
     ],
 )
 def test_a_mistake_names_its_field_and_makes_nothing(
-    project: Project, asset: dg.AssetsDefinition, config: dict[str, Any], message: str
+    project: Project, asset: Callable[[Dataset], dg.AssetsDefinition], config: dict[str, Any], message: str
 ) -> None:
     before = {path: project.storage.read_bytes(path) for path in project.storage.files("")}
     result = project.run(asset, **config)
@@ -195,9 +196,9 @@ def test_dagster_refuses_what_the_launchpad_underlines(project: Project, config:
         project.run(selected_pairs, **config)
 
 
-def test_every_field_of_the_launchpad_is_described_and_may_be_left_out() -> None:
+def test_every_field_of_the_launchpad_is_described_and_may_be_left_out(project: Project) -> None:
     for asset in ASSETS[:3]:
-        fields = dict(asset.op.config_schema.config_type.fields)
+        fields = dict(asset(project.dataset).op.config_schema.config_type.fields)
         assert fields
         for name, field in fields.items():
             assert len(field.description) > 20, name

@@ -17,9 +17,9 @@ from synthvlm_dagster.dataset.assets import (
     webdataset,
 )
 from synthvlm_dagster.images.assets import planned_attempts
+from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.metadata import MAX_MARKDOWN_BYTES, markdown
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.dataset.conftest import fill, good_captions
 
 MOST_BYTES = 64 * 1024
@@ -53,15 +53,15 @@ def test_events_stay_small_with_the_longest_captions(tmp_path: Path) -> None:
             "selection": {"share": 0.5},
         }
     )
-    storage = Storage(recipe.storage)
+    dataset = Dataset(recipe)
+    storage = dataset.storage
     fill(recipe, storage, [*long, *hostile])
     assert storage.scan("dataset/selected").collect()["text"].str.len_chars().max() > 5000
     exports = [llava_dataset, webdataset, dataset_card, huggingface_dataset, quality_report]
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(
-            [curate, planned_attempts, selected_pairs, *exports],
+            [asset(dataset) for asset in (curate, planned_attempts, selected_pairs, *exports)],
             instance=instance,
-            resources={"recipe": recipe, "storage": storage},
             run_config={"ops": {"curate": {"config": {"text_length": {"max": 100_000}, "rules_off": ["judge"]}}}},
         )
         sizes = {

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from synthvlm_dagster.images.table import images_table
-from synthvlm_dagster.recipe import Recipe, active_recipe
+from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.assets import image_scores
 from synthvlm_dagster.scores.checks import evaluate_scores, sound_scores
 from synthvlm_dagster.scores.naming import scores_table
@@ -16,7 +17,8 @@ from synthvlm_dagster.scores.shard import read_scores
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, plan
 
-SHARDS = active_recipe().shard_keys[:2]
+SHARDS = ["0000", "0001"]
+SCORES = dg.AssetKey("image_scores")
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def recipe(tiny_recipe: Callable[..., Recipe], tiny_clip_folder: Path) -> Recipe
         "ssim": {"reduced_size": 10},
         "device": "cpu",
     }
-    return tiny_recipe(generation={"image_format": "png"}, scoring=scoring, shards=active_recipe().shards)
+    return tiny_recipe(generation={"image_format": "png"}, scoring=scoring, shards=4)
 
 
 @pytest.fixture
@@ -41,9 +43,8 @@ def storage(recipe: Recipe) -> Storage:
 def score(
     recipe: Recipe, storage: Storage, shards: list[str], instance: dg.DagsterInstance
 ) -> dg.ExecuteInProcessResult:
-    definitions = dg.Definitions(
-        assets=[image_scores], asset_checks=[sound_scores], resources={"recipe": recipe, "storage": storage}
-    )
+    dataset = Dataset(recipe)
+    definitions = dg.Definitions(assets=[image_scores(dataset)], asset_checks=[sound_scores(dataset)])
     job = definitions.resolve_implicit_global_asset_job_def()
     if len(shards) == 1:
         return job.execute_in_process(instance=instance, partition_key=shards[0], raise_on_error=False)
@@ -60,8 +61,8 @@ def test_one_shard(recipe: Recipe, storage: Storage) -> None:
         result = score(recipe, storage, SHARDS[:1], instance)
         assert result.success
         assert evaluations(result) == {SHARDS[0]: True}
-        assert instance.get_materialized_partitions(image_scores.key) == {SHARDS[0]}
-        event = instance.get_latest_materialization_event(image_scores.key)
+        assert instance.get_materialized_partitions(SCORES) == {SHARDS[0]}
+        event = instance.get_latest_materialization_event(SCORES)
     assert event is not None
     assert event.asset_materialization is not None
     metadata = event.asset_materialization.metadata
@@ -80,7 +81,7 @@ def test_several_shards_in_one_run_then_nothing_left_to_do(recipe: Recipe, stora
         result = score(recipe, storage, SHARDS, instance)
         assert result.success
         assert evaluations(result) == dict.fromkeys(SHARDS, True)
-        assert instance.get_materialized_partitions(image_scores.key) == set(SHARDS)
+        assert instance.get_materialized_partitions(SCORES) == set(SHARDS)
         files = storage.files("scores")
         assert score(recipe, storage, SHARDS, instance).success
         assert storage.files("scores") == files
@@ -95,7 +96,7 @@ def test_a_broken_image_fails_its_shard_and_no_other(recipe: Recipe, storage: St
     with dg.DagsterInstance.ephemeral() as instance:
         result = score(recipe, storage, SHARDS, instance)
         assert not result.success
-        assert instance.get_materialized_partitions(image_scores.key) == {SHARDS[1]}
+        assert instance.get_materialized_partitions(SCORES) == {SHARDS[1]}
     [failure] = [event for event in result.all_node_events if event.is_step_failure]
     message = failure.step_failure_data.user_failure_data.description
     assert storage.url(file) in message
@@ -103,12 +104,12 @@ def test_a_broken_image_fails_its_shard_and_no_other(recipe: Recipe, storage: St
 
 
 def test_a_shard_without_images(recipe: Recipe, storage: Storage) -> None:
-    empty = active_recipe().shard_keys[-1]
+    empty = recipe.shard_keys[-1]
     with dg.DagsterInstance.ephemeral() as instance:
         result = score(recipe, storage, [empty], instance)
         assert result.success
         assert evaluations(result) == {empty: True}
-        assert instance.get_materialized_partitions(image_scores.key) == {empty}
+        assert instance.get_materialized_partitions(SCORES) == {empty}
 
 
 def test_the_check_fails_for_missing_and_impossible_scores(recipe: Recipe, storage: Storage) -> None:
@@ -119,7 +120,7 @@ def test_the_check_fails_for_missing_and_impossible_scores(recipe: Recipe, stora
         bad = storage.scan_files([file]).collect().head(3)
         bad = bad.with_columns(pl.Series("clip_score", [0.5, float("nan"), 1.5]), pl.Series("ssim", [0.9, 0.9, 0.9]))
         storage.write_chunk(table, file.rpartition("/")[2], bad)
-        evaluation = evaluate_scores(recipe, storage, SHARDS[0])
+        evaluation = evaluate_scores(Dataset(recipe), SHARDS[0])
     assert evaluation.partition == SHARDS[0]
     assert not evaluation.passed
     assert "1 images lack a score" in evaluation.description
@@ -129,12 +130,12 @@ def test_the_check_fails_for_missing_and_impossible_scores(recipe: Recipe, stora
 def test_the_check_warns_of_an_ssim_that_scikit_image_measures_otherwise(recipe: Recipe, storage: Storage) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert score(recipe, storage, SHARDS[:1], instance).success
-        sound = evaluate_scores(recipe, storage, SHARDS[0])
+        sound = evaluate_scores(Dataset(recipe), SHARDS[0])
         table = scores_table(recipe, SHARDS[0])
         [file] = storage.files(table)
         moved = storage.scan_files([file]).with_columns(pl.col("ssim") - 1e-5).collect()
         storage.write_chunk(table, file.rpartition("/")[2], moved)
-        doubted = evaluate_scores(recipe, storage, SHARDS[0])
+        doubted = evaluate_scores(Dataset(recipe), SHARDS[0])
     assert sound.passed
     assert not doubted.passed
     assert doubted.severity == dg.AssetCheckSeverity.WARN

@@ -1,9 +1,6 @@
 """The exports and the report as Dagster makes and checks them."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,9 +14,11 @@ from synthvlm_dagster.dataset.exports.huggingface import write_huggingface
 from synthvlm_dagster.dataset.exports.llava import write_llava
 from synthvlm_dagster.dataset.exports.webdataset import write_webdataset
 from synthvlm_dagster.dataset.pairs import SELECTED
+from synthvlm_dagster.definitions import build_definitions
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.table import images_table
-from synthvlm_dagster.recipe import RECIPES_FOLDER
+from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.recipe import RECIPES_FOLDER, parse_recipe
 from synthvlm_dagster_tests.dataset.conftest import Project
 
 MakeProject = Callable[..., Project]
@@ -28,18 +27,21 @@ EXPORTS = ("llava", "webdataset", "huggingface")
 
 
 def materialize(project: Project) -> dg.ExecuteInProcessResult:
+    dataset = Dataset(project.recipe)
     return dg.materialize(
         [
-            assets.llava_dataset,
-            assets.webdataset,
-            assets.dataset_card,
-            assets.huggingface_dataset,
-            assets.quality_report,
-            checks.llava_holds_the_selected_pairs,
-            checks.webdataset_holds_the_selected_pairs,
-            checks.huggingface_holds_the_selected_pairs,
+            part(dataset)
+            for part in (
+                assets.llava_dataset,
+                assets.webdataset,
+                assets.dataset_card,
+                assets.huggingface_dataset,
+                assets.quality_report,
+                checks.llava_holds_the_selected_pairs,
+                checks.webdataset_holds_the_selected_pairs,
+                checks.huggingface_holds_the_selected_pairs,
+            )
         ],
-        resources={"recipe": project.recipe, "storage": project.storage},
     )
 
 
@@ -76,13 +78,14 @@ def test_a_selection_changed_behind_the_exports_fails_their_checks(make_project:
     materialize(project)
     dropped = project.selected.filter(pl.col("rank") == 1)["image_id"][0]
     project.storage.write_table(SELECTED, project.selected.filter(pl.col("rank") > 1))
-    llava = checks.llava_holds_the_selected_pairs(project.storage)
-    tars = checks.webdataset_holds_the_selected_pairs(project.recipe, project.storage)
+    dataset = Dataset(project.recipe)
+    llava = checks.llava_holds_the_selected_pairs(dataset)()
+    tars = checks.webdataset_holds_the_selected_pairs(dataset)()
     assert not llava.passed
     assert llava.description == f"1 unexpected: {dropped}"
     assert not tars.passed
     assert f"3 unexpected: {dropped}.json" in tars.description
-    rows = checks.huggingface_holds_the_selected_pairs(project.storage)
+    rows = checks.huggingface_holds_the_selected_pairs(dataset)()
     assert rows.description == f"1 unexpected: {dropped}"
 
 
@@ -102,23 +105,13 @@ def test_a_missing_image_leaves_the_old_export(make_project: MakeProject, export
     assert not [path for path in Path(storage.url("dataset")).iterdir() if path.name.startswith(".tmp-")]
 
 
-DEFINITIONS = """
-import sys
-from synthvlm_dagster.definitions import defs
-graph = defs.resolve_asset_graph()
-print(*sorted(key.to_user_string() for key in graph.get_all_asset_keys()))
-print(*sorted(key.name for key in graph.asset_check_keys))
-"""
-
-
 def test_exports_can_be_switched_off(tmp_path: Path) -> None:
-    recipe = tmp_path / "recipe.yaml"
     text = (RECIPES_FOLDER / "start.yaml").read_text()
-    recipe.write_text(re.sub(r"(llava|huggingface): \{.*\}", r"\1: null", text))
-    environment = os.environ | {"SYNTHVLM_RECIPE": str(recipe)}
-    command = [sys.executable, "-c", DEFINITIONS]
-    outcome = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    names, check_names = (line.split() for line in outcome.stdout.splitlines())
-    assert {"selected_pairs", "webdataset", "dataset_card", "quality_report"} <= set(names)
-    assert not {"llava_dataset", "huggingface_dataset"} & set(names)
+    text = re.sub(r"(llava|huggingface): \{.*\}", r"\1: null", text)
+    recipe = parse_recipe(text, tmp_path / "recipe.yaml")
+    graph = build_definitions(recipe).resolve_asset_graph()
+    names = {key.to_user_string() for key in graph.get_all_asset_keys()}
+    check_names = sorted(key.name for key in graph.asset_check_keys)
+    assert {"selected_pairs", "webdataset", "dataset_card", "quality_report"} <= names
+    assert not {"llava_dataset", "huggingface_dataset"} & names
     assert [name for name in check_names if "holds" in name] == ["webdataset_holds_the_selected_pairs"]

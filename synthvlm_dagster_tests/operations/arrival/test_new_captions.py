@@ -13,7 +13,8 @@ import pytest
 from synthvlm_dagster.operations.arrival import sensor
 from synthvlm_dagster.operations.arrival.sensor import new_captions
 from synthvlm_dagster.operations.refresh import refresh_dataset
-from synthvlm_dagster.recipe import CaptionSource, Recipe, active_recipe
+from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.recipe import CaptionSource, Recipe, load_recipe
 from synthvlm_dagster.recipe.operations import Operations
 from synthvlm_dagster.recipe.operations.arrival import NewCaptions
 from synthvlm_dagster.store.storage import Storage
@@ -35,12 +36,9 @@ class Looks:
     def look(self, seconds: float = 0, *, killed: bool = False) -> str:
         """What the next look says or launches, so many seconds later; the daemon may be killed before it notes it."""
         self.now += seconds
-        context = dg.build_sensor_context(
-            self.instance,
-            cursor=self.cursor,
-            resources={"recipe": self.recipe, "storage": Storage(self.recipe.storage)},
-        )
-        result = new_captions(context)
+        dataset = Dataset(self.recipe)
+        context = dg.build_sensor_context(self.instance, cursor=self.cursor)
+        result = new_captions(dataset, refresh_dataset(dataset))(context)
         for request in result.run_requests or ():
             self.launched.setdefault(request.run_key, request)
         if not killed:
@@ -70,7 +68,7 @@ def make_looks(tmp_path, instance, monkeypatch) -> Callable[..., Looks]:
             "sources": (CaptionSource(name="shop", path=path),),
             "operations": Operations(new_captions=NewCaptions(settle_seconds=SETTLE, **settings)),
         }
-        return Looks(active_recipe().model_copy(update=changed), instance, monkeypatch)
+        return Looks(load_recipe("demo").model_copy(update=changed), instance, monkeypatch)
 
     return make
 
@@ -250,7 +248,7 @@ def test_a_change_that_keeps_size_and_name_is_seen(make_looks, folder):
 def create_run(
     instance: dg.DagsterInstance, tags: dict[str, str], status: dg.DagsterRunStatus | None = None
 ) -> dg.DagsterRun:
-    return instance.create_run_for_job(refresh_dataset, tags=tags, status=status)
+    return instance.create_run_for_job(refresh_dataset(Dataset(load_recipe("demo"))), tags=tags, status=status)
 
 
 def record_failed_run(instance: dg.DagsterInstance, run_key: str) -> None:

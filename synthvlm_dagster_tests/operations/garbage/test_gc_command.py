@@ -1,7 +1,7 @@
 """`synthvlm gc` as it is typed."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from synthvlm_dagster.cli import main
 from synthvlm_dagster.operations.garbage.listing import seconds_of_age
-from synthvlm_dagster.recipe import RECIPE_VARIABLE, active_recipe
+from synthvlm_dagster.recipe import RECIPE_VARIABLE
 from synthvlm_dagster.store.storage import Storage
 
 RECIPE = {
@@ -24,13 +24,12 @@ OLD = "images/old-0123456789/0000/chunk-1.parquet"
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     monkeypatch.setenv(RECIPE_VARIABLE, "demo")
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     Storage(str(tmp_path / "store")).write_bytes(OLD, b"x" * 1000)
-    yield tmp_path
-    active_recipe.cache_clear()
+    return tmp_path
 
 
 @pytest.fixture

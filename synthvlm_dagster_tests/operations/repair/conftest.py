@@ -18,14 +18,18 @@ from synthvlm_dagster.operations.repair.broken import shard_states
 from synthvlm_dagster.operations.repair.job import repair_shards
 from synthvlm_dagster.operations.repair.sensor import repair_failed_shards
 from synthvlm_dagster.operations.run import RANGE_END_TAG, RANGE_START_TAG
-from synthvlm_dagster.recipe import Recipe, active_recipe
+from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.assets import image_scores
 from synthvlm_dagster.scores.checks import sound_scores
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.images.noise import NoiseGenerator
 from synthvlm_dagster_tests.pictures import captions_in_shards, plan
 
-SHARDS = active_recipe().shard_keys
+SHARDS = [f"{number:04d}" for number in range(4)]
+
+Asset = Callable[[Dataset], dg.AssetsDefinition]
+"""What makes an asset of a dataset; called as the asset."""
 
 
 class Operated:
@@ -44,21 +48,26 @@ class Operated:
 
     @property
     def definitions(self) -> dg.Definitions:
+        dataset = self.dataset
+        job = repair_shards(dataset)
         return dg.Definitions(
-            assets=[generated_images, image_scores, further_attempts],
-            asset_checks=[sound_images, sound_scores],
-            jobs=[repair_shards],
-            sensors=[repair_failed_shards],
-            resources={"recipe": self.recipe, "storage": self.storage},
+            assets=[asset(dataset) for asset in (generated_images, image_scores, further_attempts)],
+            asset_checks=[sound_images(dataset), sound_scores(dataset)],
+            jobs=[job],
+            sensors=[repair_failed_shards(dataset, job)],
             executor=dg.in_process_executor,
         )
 
-    def make(self, asset: dg.AssetsDefinition, first: str, last: str) -> dg.ExecuteInProcessResult:
+    @property
+    def dataset(self) -> Dataset:
+        return Dataset(self.recipe)
+
+    def make(self, asset: Asset, first: str, last: str) -> dg.ExecuteInProcessResult:
         """One run over a range of shards, as a backfill launches it."""
         job = self.definitions.resolve_implicit_global_asset_job_def()
         return job.execute_in_process(
             instance=self.instance,
-            asset_selection=[asset.key],
+            asset_selection=[self.key(asset)],
             tags={RANGE_START_TAG: first, RANGE_END_TAG: last},
             raise_on_error=False,
         )
@@ -75,9 +84,12 @@ class Operated:
             raise_on_error=False,
         )
 
-    def states(self, asset: dg.AssetsDefinition) -> dict[str, str]:
+    def key(self, asset: Asset) -> dg.AssetKey:
+        return self.dataset.key(asset.__name__)
+
+    def states(self, asset: Asset) -> dict[str, str]:
         """What the UI shows of the shards of an asset."""
-        return dict(shard_states(self.instance, asset.key, self.recipe))
+        return dict(shard_states(self.instance, self.key(asset), self.dataset))
 
     def block(self, *shards: str, table: Callable[[Recipe, str], str] = images_table) -> Callable[[], None]:
         """Put a file where the folder of a table of each shard should be; returns what takes them away."""

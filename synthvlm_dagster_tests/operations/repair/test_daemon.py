@@ -10,6 +10,7 @@ import pytest
 from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.operations.repair.broken import FAILED, shard_states
 from synthvlm_dagster.operations.run import RANGE_START_TAG
+from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster_tests.end_to_end.deployment import Deployment, kill_process, live_workers, wait_until
 from synthvlm_dagster_tests.end_to_end.project import Project, make_project
 from synthvlm_dagster_tests.images.noise import logged_seeds
@@ -85,12 +86,12 @@ def test_a_killed_run_is_launched_again_a_bad_shard_is_not_and_repair_mends_it(p
         assert bad.status is dg.DagsterRunStatus.FAILURE
         assert bad.tags["dagster/will_retry"] == "false"
         made = dict.fromkeys(project.recipe.shard_keys, "MATERIALIZED")
-        assert shard_states(instance, IMAGES, project.recipe) == made | {BAD: FAILED}
+        assert shard_states(instance, IMAGES, Dataset(project.recipe)) == made | {BAD: FAILED}
 
         blocked.unlink()
         repair = deployment.launch_run("repair_shards", REPAIR_IMAGES)
         wait_until(lambda: is_finished(instance, repair), "the end of the repair")
-        assert shard_states(instance, IMAGES, project.recipe) == made
+        assert shard_states(instance, IMAGES, Dataset(project.recipe)) == made
     assert {path: file_times(project)[path] for path in finished} == finished
     images = project.image_ids()
     assert len(images) == len(set(images)) == 4 * IMAGES_PER_SHARD

@@ -13,7 +13,7 @@ from synthvlm_dagster.recipe import Attempts
 from synthvlm_dagster.scores.assets import image_scores
 from synthvlm_dagster.scores.naming import scores_table
 from synthvlm_dagster_tests.images.noise import NoiseGenerator
-from synthvlm_dagster_tests.operations.repair.conftest import SHARDS, Operated, failure_of, named
+from synthvlm_dagster_tests.operations.repair.conftest import SHARDS, Asset, Operated, failure_of, named
 from synthvlm_dagster_tests.pictures import captions_in_shards, plan
 
 FIRST, LAST = SHARDS[0], SHARDS[-1]
@@ -21,8 +21,8 @@ BAD = [SHARDS[1], SHARDS[3]]
 GOOD = [shard for shard in SHARDS if shard not in BAD]
 
 
-def latest(operated: Operated, asset: dg.AssetsDefinition, shard: str) -> dg.AssetMaterialization:
-    of_shard = dg.AssetRecordsFilter(asset.key, asset_partitions=[shard])
+def latest(operated: Operated, asset: Asset, shard: str) -> dg.AssetMaterialization:
+    of_shard = dg.AssetRecordsFilter(operated.key(asset), asset_partitions=[shard])
     [record] = operated.instance.fetch_materializations(of_shard, limit=1).records
     assert record.asset_materialization is not None
     return record.asset_materialization
@@ -50,7 +50,7 @@ def test_bad_shards_fail_alone_and_are_shown_as_failed(operated, asset, table):
 
 
 def test_a_check_that_breaks_costs_no_other_shard(operated, monkeypatch):
-    def broken(recipe, storage, shard):
+    def broken(dataset, shard):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("synthvlm_dagster.images.assets.evaluate_images", broken)
@@ -73,7 +73,7 @@ def test_scattered_shards_are_made_whole_in_one_run_with_one_model(operated):
     assert named(operated.states(generated_images), "MATERIALIZED") == SHARDS
     assert named(operated.states(image_scores), "MATERIALIZED") == [FIRST, *BAD]
     made = [(event.asset_key, event.partition) for event in result.get_asset_materialization_events()]
-    assert made == [(asset.key, shard) for asset in (generated_images, image_scores) for shard in BAD]
+    assert made == [(operated.key(asset), shard) for asset in (generated_images, image_scores) for shard in BAD]
     checks = {(check.check_name, check.partition): check.passed for check in result.get_asset_check_evaluations()}
     assert checks == {(name, shard): True for name in ("sound_images", "sound_scores") for shard in BAD}
 

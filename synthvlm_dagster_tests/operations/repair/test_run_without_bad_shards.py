@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from synthvlm_dagster.dataset.pairs import SELECTED
-from synthvlm_dagster.definitions import defs
+from synthvlm_dagster.definitions import build_definitions
 from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.operations.run import Pipeline
 from synthvlm_dagster.recipe import Selection
@@ -23,15 +23,8 @@ def run(operated):
     def run_missing(allow_missing):
         selection = Selection(share=0.5, allow_missing=allow_missing)
         operated.recipe = operated.recipe.model_copy(update={"selection": selection})
-        definitions = dg.Definitions(
-            assets=defs.assets,
-            asset_checks=defs.asset_checks,
-            jobs=defs.jobs,
-            resources={"recipe": operated.recipe, "storage": operated.storage},
-            executor=dg.in_process_executor,
-            loggers=defs.loggers,
-        )
-        pipeline = Pipeline(definitions.get_repository_def(), operated.instance, operated.recipe, operated.storage)
+        repository = build_definitions(operated.recipe).get_repository_def()
+        pipeline = Pipeline(repository, operated.instance, operated.dataset)
         return pipeline.run_missing(SELECTED_ASSETS, None, {}, lambda _: None)
 
     return run_missing

@@ -16,7 +16,6 @@ from synthvlm_dagster.operations.notifications.webhook import WEBHOOK_VARIABLE
 from synthvlm_dagster.operations.repair.history import AUTOMATIC_TAG, shards_to_repair
 from synthvlm_dagster.operations.repair.job import repair_shards
 from synthvlm_dagster.operations.repair.sensor import repair_failed_shards
-from synthvlm_dagster.orchestration.shards import shards
 from synthvlm_dagster.recipe.operations import Operations
 from synthvlm_dagster.recipe.operations.repair import Repair
 from synthvlm_dagster_tests.operations.repair.conftest import SHARDS, Operated, named
@@ -33,9 +32,13 @@ def with_settings(operated: Operated, **settings: float) -> None:
 def evaluate(operated: Operated, cursor: str | None = None) -> dg.SensorResult:
     repository = operated.definitions.get_repository_def()
     with dg.build_sensor_context(instance=operated.instance, repository_def=repository, cursor=cursor) as context:
-        result = repair_failed_shards(context, recipe=operated.recipe)
+        result = sensor_of(operated)(context)
     assert isinstance(result, dg.SensorResult)
     return result
+
+
+def sensor_of(operated: Operated) -> dg.SensorDefinition:
+    return repair_failed_shards(operated.dataset, repair_shards(operated.dataset))
 
 
 def requested(result: dg.SensorResult) -> dg.RunRequest:
@@ -53,7 +56,8 @@ def reason(result: dg.SensorResult) -> str:
 def launch(operated: Operated, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
     """What the daemon does with a request."""
     return operated.repair(
-        {"shards": shards_to_repair(request.run_config)}, {**request.tags, "dagster/run_key": request.run_key or ""}
+        {"shards": shards_to_repair(operated.dataset, request.run_config)},
+        {**request.tags, "dagster/run_key": request.run_key or ""},
     )
 
 
@@ -79,7 +83,7 @@ def posted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, str]]]:
 
 
 def test_it_is_off_by_default_and_asks_for_nothing_when_nothing_failed(operated):
-    assert repair_failed_shards.default_status is dg.DefaultSensorStatus.STOPPED
+    assert sensor_of(operated).default_status is dg.DefaultSensorStatus.STOPPED
     assert "no shard" in reason(evaluate(operated))
     operated.make(generated_images, FIRST, LAST)
     assert "no shard" in reason(evaluate(operated))
@@ -94,7 +98,7 @@ def test_failed_shards_are_repaired_after_a_pause_in_one_run(operated, posted):
     with_settings(operated, first_pause_minutes=0)
     first, second = requested(evaluate(operated)), requested(evaluate(operated))
     assert first.run_key == second.run_key, "the same question, asked again by a restarted daemon"
-    assert shards_to_repair(first.run_config) == BAD
+    assert shards_to_repair(operated.dataset, first.run_config) == BAD
     unblock()
     assert launch(operated, first).success
     assert named(operated.states(generated_images), "MATERIALIZED") == SHARDS
@@ -141,7 +145,7 @@ def test_a_repair_whose_process_died_counts_once_and_says_so(operated, posted):
     operated.make(generated_images, FIRST, LAST)
     with_settings(operated, max_attempts=1, first_pause_minutes=0)
     request = requested(evaluate(operated))
-    job = operated.definitions.resolve_job_def(repair_shards.name)
+    job = operated.definitions.resolve_job_def("repair_shards")
     for parent in (None, "first"):
         run = operated.instance.create_run_for_job(
             job, run_config=request.run_config, tags=dict(request.tags), parent_run_id=parent, root_run_id=parent
@@ -159,33 +163,37 @@ def test_shards_that_a_run_still_has_to_make_are_left_to_it(operated):
     operated.make(generated_images, FIRST, LAST)
     with_settings(operated, first_pause_minutes=0)
     running = operated.instance.create_run_for_job(
-        operated.definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection={generated_images.key}),
+        operated.definitions.resolve_implicit_global_asset_job_def().get_subset(
+            asset_selection={operated.key(generated_images)}
+        ),
         tags={"dagster/partition": BAD[0]},
-        asset_selection={generated_images.key},
+        asset_selection={operated.key(generated_images)},
         status=dg.DagsterRunStatus.STARTED,
     )
-    assert shards_to_repair(requested(evaluate(operated)).run_config) == BAD[1:]
+    assert shards_to_repair(operated.dataset, requested(evaluate(operated)).run_config) == BAD[1:]
     operated.instance.report_run_failed(running, "The process of this run was killed.")
-    assert shards_to_repair(requested(evaluate(operated)).run_config) == BAD
+    assert shards_to_repair(operated.dataset, requested(evaluate(operated)).run_config) == BAD
 
 
 def test_shards_that_a_backfill_still_has_to_make_are_left_to_it(operated):
     operated.block(*BAD)
     operated.make(generated_images, FIRST, LAST)
     with_settings(operated, first_pause_minutes=0)
-    target = AssetGraphSubset({generated_images.key: shards.subset_with_partition_keys(BAD[:1])})
+    target = AssetGraphSubset(
+        {operated.key(generated_images): operated.dataset.shards.subset_with_partition_keys(BAD[:1])}
+    )
     backfill = PartitionBackfill(
         "somebodys",
         BulkActionStatus.REQUESTED,
         from_failure=False,
         tags={},
         backfill_timestamp=1.0,
-        asset_selection=[generated_images.key],
+        asset_selection=[operated.key(generated_images)],
         asset_backfill_data=AssetBackfillData.empty(target, 1.0, dynamic_partitions_store=operated.instance),
     )
     operated.instance.add_backfill(backfill)
-    assert shards_to_repair(requested(evaluate(operated)).run_config) == BAD[1:]
+    assert shards_to_repair(operated.dataset, requested(evaluate(operated)).run_config) == BAD[1:]
     operated.instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_FAILED))
     request = requested(evaluate(operated))
-    assert shards_to_repair(request.run_config) == BAD
+    assert shards_to_repair(operated.dataset, request.run_config) == BAD
     assert request.tags == {AUTOMATIC_TAG: "true"}

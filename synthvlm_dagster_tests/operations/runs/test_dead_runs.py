@@ -13,6 +13,8 @@ from synthvlm_dagster.operations.runs import dead_runs
 from synthvlm_dagster.operations.runs.dead_runs import end_dead_runs
 from synthvlm_dagster.operations.runs.sensors import dead_runs as dead_runs_sensor
 from synthvlm_dagster.operations.runs.tags import LAUNCHER_TAG, WORKER_TAG, launcher_tag, worker_tag
+from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.recipe import load_recipe
 
 STARTING, STARTED, CANCELING = dead_runs.UNFINISHED
 FAILURE, CANCELED = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED
@@ -126,5 +128,6 @@ def test_a_run_that_ended_while_it_was_looked_at_keeps_its_end(instance, monkeyp
 def test_the_sensor_says_what_it_did(instance):
     a_run(instance, STARTED, worker=lambda run: worker(run, **GONE))
     context = dg.build_sensor_context(instance)
-    assert "1 runs" in dead_runs_sensor(context).skip_message
-    assert dead_runs_sensor(context).skip_message == "every run has its process"
+    sensor = dead_runs_sensor(Dataset(load_recipe("demo")))
+    assert "1 runs" in sensor(context).skip_message
+    assert sensor(context).skip_message == "every run has its process"

@@ -9,7 +9,10 @@ import dagster as dg
 from synthvlm_dagster.models.gpu_leases import take_lease
 from synthvlm_dagster.operations.runs.executor import watched_in_process_executor
 from synthvlm_dagster.operations.runs.sensors import dead_runs, lost_retries
+from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.recipe import load_recipe
 
+DATASET = Dataset(load_recipe("demo"))
 GPUS = ("gpu-one", "gpu-two")
 DONE = "done"
 """A file beside the Dagster home that lets all runs end."""
@@ -32,4 +35,4 @@ def waiting() -> None:
     wait_with_gpu()
 
 
-defs = dg.Definitions(jobs=[waiting], sensors=[dead_runs, lost_retries])
+defs = dg.Definitions(jobs=[waiting], sensors=[dead_runs(DATASET), lost_retries(DATASET)])
