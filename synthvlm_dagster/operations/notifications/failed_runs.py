@@ -42,8 +42,8 @@ def failed_runs(dataset: Dataset, assets: Set[dg.AssetKey], jobs: Collection[str
         if not os.environ.get(WEBHOOK_VARIABLE):
             return dg.SkipReason(f"${WEBHOOK_VARIABLE} is not set: nobody is told")
         run = context.dagster_run
-        of_dataset = run.job_name in jobs or not assets.isdisjoint(run.asset_selection or assets)
-        if not of_dataset:
+        makes_assets = run.job_name == ASSET_JOB and not assets.isdisjoint(run.asset_selection or assets)
+        if run.job_name not in jobs and not makes_assets:
             return dg.SkipReason("this run belongs to something else")
         if context.failure_event.message == LOST_RETRY:
             return dg.SkipReason("this failure has been told of")
