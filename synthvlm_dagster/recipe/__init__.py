@@ -33,6 +33,7 @@ from synthvlm_dagster.recipe.loading import (
     load_recipe,
     packaged_recipes,
     parse_recipe,
+    recipe_of,
 )
 from synthvlm_dagster.recipe.model import Recipe
 from synthvlm_dagster.recipe.operations import Operations
@@ -106,4 +107,5 @@ __all__ = [
     "load_recipe",
     "packaged_recipes",
     "parse_recipe",
+    "recipe_of",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,11 +27,12 @@ _FACTS_OF_A_MODEL = ("revision", "variant", "licence")
 """Keys of a preset that say nothing of another model than its own."""
 
 
-def load_recipe(path: str | Path) -> Recipe:
+def load_recipe(path: str | Path, *, storage_name: str | None = None) -> Recipe:
     """Read and validate a recipe file; relative paths in it become absolute.
 
     Args:
         path: a YAML file, or the name of a packaged recipe such as `demo`.
+        storage_name: what the folder of a recipe that names no storage is called; None: as the recipe.
 
     Raises:
         RecipeError: the file is missing, is not YAML, or holds an unknown key or an impossible value; names the file,
@@ -43,10 +44,10 @@ def load_recipe(path: str | Path) -> Recipe:
             text = stream.read(MAX_BYTES + 1).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file}: cannot be read: {error}. A recipe is a text file in UTF-8") from error
-    return parse_recipe(text, file)
+    return parse_recipe(text, file, storage_name=storage_name)
 
 
-def parse_recipe(text: str, file: Path) -> Recipe:
+def parse_recipe(text: str, file: Path, *, storage_name: str | None = None) -> Recipe:
     """Validate the YAML text of a recipe that stands (or would stand) at `file`; see `load_recipe`."""
     try:
         content, node = read_document(text)
@@ -56,11 +57,29 @@ def parse_recipe(text: str, file: Path) -> Recipe:
         raise RecipeError(f"{place}: is not valid YAML, or not what a recipe can hold: {problem}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{file}: must be a YAML mapping with keys such as name, sources, generation")
+    return _validated(content, file, node, storage_name)
+
+
+def recipe_of(content: Mapping[str, Any], file: Path, *, storage_name: str | None = None) -> Recipe:
+    """Validate a recipe that stands as plain values in another file than a recipe's own.
+
+    Args:
+        content: its keys.
+        file: where it stands; relative paths start in its folder.
+        storage_name: as in `load_recipe`.
+
+    Raises:
+        RecipeError: it holds an unknown key or an impossible value; names the file and the field.
+    """
+    return _validated(dict(content), file, None, storage_name)
+
+
+def _validated(content: dict[Any, Any], file: Path, node: yaml.Node | None, storage_name: str | None) -> Recipe:
     try:
         recipe = Recipe.model_validate(_over_preset(content))
     except ValidationError as error:
         raise RecipeError(explain_mistakes(error, Recipe, file, node)) from error
-    return _with_absolute_locations(recipe, file, node)
+    return _with_absolute_locations(recipe, file, node, storage_name)
 
 
 def _over_preset(content: dict[Any, Any]) -> dict[Any, Any]:
@@ -110,7 +129,7 @@ def _recipe_file(path: str | Path) -> Path:
     return file
 
 
-def _with_absolute_locations(recipe: Recipe, file: Path, node: yaml.Node | None) -> Recipe:
+def _with_absolute_locations(recipe: Recipe, file: Path, node: yaml.Node | None, storage_name: str | None) -> Recipe:
     folder = file.resolve().parent
 
     def absolute(location: str, field: tuple[int | str, ...], always: bool) -> str:
@@ -119,7 +138,10 @@ def _with_absolute_locations(recipe: Recipe, file: Path, node: yaml.Node | None)
         except RecipeError as error:
             raise RecipeError(f"{place_of(file, node, field)}: {'.'.join(map(str, field))}: {error}") from error
 
-    storage = absolute(recipe.storage, ("storage",), True) if recipe.storage else _default_storage(recipe.name)
+    if recipe.storage:
+        storage = absolute(recipe.storage, ("storage",), True)
+    else:
+        storage = _default_storage(storage_name or recipe.name)
     return _resolved(recipe, absolute, ()).model_copy(update={"storage": storage})
 
 
