@@ -13,7 +13,7 @@ from synthvlm_dagster.recipe import load_recipe
 
 COMPONENT = "synthvlm_dagster.component.SynthVLMDataset"
 # Of the demo: enough for two shards, and for a second or two of drawing.
-SMALLER = {"max_captions: 240": "max_captions: 6", "per_caption: 4": "per_caption: 1", "shards: 8": "shards: 2"}
+SMALLER = {"max_captions: 240": "max_captions: 6", "per_caption: 4": "per_caption: 1", "shards: 4": "shards: 2"}
 
 
 class Workplace:
