@@ -22,7 +22,7 @@ from synthvlm_dagster.images.content_credentials import check_content_credential
 from synthvlm_dagster.images.licences import check_licence, licence_statement
 from synthvlm_dagster.images.model_folder import check_model as check_generator
 from synthvlm_dagster.models.open_clip import check_open_clip
-from synthvlm_dagster.recipe import CaptionSource, Recipe
+from synthvlm_dagster.recipe import JUDGE_SETTINGS, CaptionSource, Recipe
 from synthvlm_dagster.scores.clip import check_model as check_clip
 from synthvlm_dagster.scores.judges import check_judges
 from synthvlm_dagster.scores.naming import reduced_size
@@ -168,11 +168,9 @@ def _check_ssim(recipe: Recipe) -> tuple[State, str]:
 
 def _check_judges(recipe: Recipe) -> tuple[State, str]:
     check_judges(recipe.scoring)
-    judges = recipe.scoring.judges
-    models = [judge.model for judge in (judges.siglip, judges.vqa, judges.aesthetic) if judge]
-    models += [classifier.model for classifier in (judges.safety.classifiers if judges.safety else ())]
-    state, names = _describe_models(models)
-    return state, f"{', '.join(judges.configured)}: {names}"
+    judges = recipe.scoring.judges.on
+    state, names = _describe_models([model for name in judges for model in JUDGE_SETTINGS[name].models(judges[name])])
+    return state, f"{', '.join(judges)}: {names}"
 
 
 def _describe_models(models: list[str]) -> tuple[State, str]:

@@ -13,7 +13,7 @@ import polars as pl
 from synthvlm_dagster.image_decoding import read_image_file
 from synthvlm_dagster.models.devices import usable_device
 from synthvlm_dagster.models.open_clip import OpenClip, check_open_clip, load_open_clip
-from synthvlm_dagster.recipe import ClipScoring, SiglipJudge
+from synthvlm_dagster.recipe import ClipScoring
 from synthvlm_dagster.scores.looking import look_ahead
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ class ClipScorer:
     A caption is encoded once, also when its images come in several batches.
     """
 
-    def __init__(
-        self, clip: ClipScoring | SiglipJudge, device: str = "auto", *, clipped: bool = True, field: str = _FIELD
-    ) -> None:
+    def __init__(self, clip: ClipScoring, device: str = "auto", *, clipped: bool = True, field: str = _FIELD) -> None:
         """
         Args:
             clip: model, weights, prompt prefix and precision.
@@ -170,7 +168,7 @@ def clip_scores(
     return np.concatenate(scores)
 
 
-def check_model(clip: ClipScoring | SiglipJudge, field: str = _FIELD) -> None:
+def check_model(clip: ClipScoring, field: str = _FIELD) -> None:
     """Refuse, without network, a CLIP model that cannot be loaded whatever happens.
 
     Raises:

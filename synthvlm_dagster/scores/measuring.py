@@ -12,9 +12,9 @@ from synthvlm_dagster.errors import ImageError, ModelError
 from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.images.present import image_batches
 from synthvlm_dagster.images.table import images_table
-from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.recipe import JUDGE_SETTINGS, Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
-from synthvlm_dagster.scores.judges import Judge
+from synthvlm_dagster.scores.judge import JudgeModel
 from synthvlm_dagster.scores.looking import look_ahead
 from synthvlm_dagster.scores.naming import reduced_size
 from synthvlm_dagster.store.chunks import present_ids
@@ -47,7 +47,7 @@ class Measuring:
         storage: Storage,
         shard: str,
         scorer: ClipScorer,
-        judges: Mapping[str, Judge],
+        judges: Mapping[str, JudgeModel],
         measured: Mapping[str, set[str]],
     ) -> None:
         """
@@ -154,8 +154,9 @@ class Measuring:
             if seen := [picture for picture in pictures if name in picture.inputs]:
                 values = judge.score([one.inputs[name] for one in seen], [one.text for one in seen])
                 self._require_finite(values, seen, f"judge {name},", judge.model, f"scoring.judges.{name}.dtype")
+                column = JUDGE_SETTINGS[name].column
                 rows[name] = pl.DataFrame(
-                    {"image_id": [one.image_id for one in seen], judge.column: pl.Series(values, dtype=pl.Float64)}
+                    {"image_id": [one.image_id for one in seen], column: pl.Series(values, dtype=pl.Float64)}
                 )
         return rows
 
