@@ -10,6 +10,10 @@ from synthvlm_dagster.recipe.clip import ClipScoring
 from synthvlm_dagster.recipe.judges import JUDGE_SETTINGS
 from synthvlm_dagster.recipe.section import Section
 
+Channels = Literal["gray", "rgb"]
+Window = Literal["uniform", "gaussian"]
+"""Names of the windows of `scores.ssim_windows`."""
+
 
 class SsimScoring(Section):
     """Structural similarity of an image with itself after a round trip through a smaller size (SynthVLM, eq. 3)."""
@@ -21,8 +25,8 @@ class SsimScoring(Section):
         description="Side in pixels of the small square; null: 336/1024 of the images' shorter side, which for the "
         "paper's 1024 pixels is 336, LLaVA's vision tower.",
     )
-    channels: Literal["gray", "rgb"] = Field("gray", description="Compare luma, or the mean over R, G and B.")
-    window: Literal["uniform", "gaussian"] = Field(
+    channels: Channels = Field("gray", description="Compare luma, or the mean over R, G and B.")
+    window: Window = Field(
         "uniform",
         description="Windows that are compared: 7×7 pixels alike (scikit-image's default, which gives the paper's "
         "figures), or 11×11 under a Gaussian of 1.5 pixels (Wang et al., 2004).",
