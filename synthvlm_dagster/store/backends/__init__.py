@@ -1,4 +1,4 @@
-"""Where tables and captions can stand, one kind of place in each file; other schemes of fsspec are taken as they are."""
+"""Where tables and captions can stand, one kind of place in each file; other schemes of fsspec stay as they are."""
 
 from synthvlm_dagster.parts import find_parts
 from synthvlm_dagster.store.backend import StorageBackend
