@@ -11,6 +11,9 @@ from synthvlm_dagster.recipe.section import Section
 
 _HIGH_IS_BAD = frozenset(judge.column for judge in JUDGE_SETTINGS.values() if not judge.higher_is_better)
 
+StrategyName = Literal["paper", "zscore", "audited", "clip-only", "ssim-only", "random"]
+"""Names of the strategies of `dataset.strategies`."""
+
 
 class Disagreement(Section):
     """Images on which CLIP and a held-out judge disagree most are set aside, before attempts compete.
@@ -76,7 +79,7 @@ class Audit(Section):
 class Selection(Section):
     """Which pairs are kept: the best attempt of each caption, then the best overall (SynthVLM §3.3)."""
 
-    strategy: Literal["paper", "zscore", "audited", "clip-only", "ssim-only", "random"] = Field(
+    strategy: StrategyName = Field(
         "paper",
         description="`paper`: CLIPScore + ssim_weight · SSIM; `zscore`: the same of both terms standardised; "
         "`audited`: the paper's score, less what `audit` sets aside; the others are the paper's ablations.",

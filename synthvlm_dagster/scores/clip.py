@@ -14,7 +14,7 @@ from synthvlm_dagster.image_decoding import read_image_file
 from synthvlm_dagster.models.devices import usable_device
 from synthvlm_dagster.models.open_clip import OpenClip, check_open_clip, load_open_clip
 from synthvlm_dagster.recipe import ClipScoring
-from synthvlm_dagster.scores.looking import look_ahead
+from synthvlm_dagster.scores.prefetch import prefetched
 
 if TYPE_CHECKING:
     import torch
@@ -155,14 +155,14 @@ def clip_scores(
     scorer = ClipScorer(ClipScoring.model_validate(settings), device)
     scorer.load()
 
-    def look(number: int) -> torch.Tensor:
+    def prepare(number: int) -> torch.Tensor:
         image = images[number]
         return scorer.prepare(image if isinstance(image, np.ndarray) else read_image_file(image))
 
     scores = []
     numbers: Iterator[pl.DataFrame] = pl.DataFrame({"number": range(len(images))}).iter_slices(batch_size)
     done = 0
-    for prepared in look_ahead(numbers, look):
+    for prepared in prefetched(numbers, prepare):
         scores.append(scorer.score(prepared, captions[done : done + len(prepared)]).scores)
         done += len(prepared)
     return np.concatenate(scores)

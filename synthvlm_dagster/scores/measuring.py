@@ -15,8 +15,8 @@ from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe import JUDGE_SETTINGS, Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.judge import JudgeModel
-from synthvlm_dagster.scores.looking import look_ahead
 from synthvlm_dagster.scores.naming import reduced_size
+from synthvlm_dagster.scores.prefetch import prefetched
 from synthvlm_dagster.store.chunks import present_ids
 from synthvlm_dagster.store.storage import Storage
 
@@ -88,7 +88,7 @@ class Measuring:
         size = self._recipe.scoring.batch_size
         frames = image_batches(rows, self._shard, size)
         done = 0
-        for pictures in look_ahead((part for frame in frames for part in frame.iter_slices(size)), self._look):
+        for pictures in prefetched((part for frame in frames for part in frame.iter_slices(size)), self._look):
             done += len(pictures)
             yield done, {**self._by_clip(pictures), **self._by_judges(pictures)}
 
