@@ -54,7 +54,7 @@ def lambda_sweep(
         caption_id=scored["caption_id"].rank("dense"),
         clip_score=measures["clip_score"],
         ssim=measures["ssim"],
-    ).sort("caption_id", "image_id")
+    )
     # Deviations of 1 leave the terms as they are, to the last bit.
     deviations = standard_deviations(scored.lazy()) if strategy_of(selection).standardises else (1.0, 1.0)
 
