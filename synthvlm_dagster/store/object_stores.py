@@ -31,7 +31,7 @@ def filesystem_at(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
         filesystem, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
         extras = [backend.extra for backend in _backends(url) if backend.extra]
-        install = "".join(f". Install synthvlm_dagster[{extra}]" for extra in extras)
+        install = "".join(f": pip install 'synthvlm_dagster[{extra}]'" for extra in extras)
         raise ImportError(f"{error}{install}") from error
     protocols = (filesystem.protocol,) if isinstance(filesystem.protocol, str) else filesystem.protocol
     if opened := backend_of(protocols[0]):

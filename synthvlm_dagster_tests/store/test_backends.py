@@ -59,7 +59,7 @@ def test_what_takes_a_network(location: str, remote: bool) -> None:
 
 
 def test_a_scheme_whose_package_is_missing_says_what_to_install() -> None:
-    with pytest.raises(StorageError, match=r"^gs://bucket/x: .*gcsfs.*\. Install synthvlm_dagster\[gcs\]$"):
+    with pytest.raises(StorageError, match=r"^gs://bucket/x: .*gcsfs.*: pip install 'synthvlm_dagster\[gcs\]'$"):
         Storage("gs://bucket/x")
 
 
