@@ -79,12 +79,12 @@ def stages(options: argparse.Namespace) -> list[tuple[str, list[str], float]]:
     images += ["--one-at-a-time-images", "2", "--generation", "{batch_size: 2}" if little else "{batch_size: 8}"]
     steps = ["--steps", "5"] if little else []
     clip = ["--models", "demo"] if little else ["--models", "ViT-B-32", "ViT-L-14"]
-    scored = ["--images", "16", "--side", "64", "--device-sides", "64"] if little else ["--images", "256"]
+    scored = ["--images", "16", "--side", "64", "--sides", "64"] if little else ["--images", "256"]
     drawn = ["--images", "8", "--batch", "4", "--sizes", "1", "3"] if little else []
     drawn += ["--generation", "{num_inference_steps: 2}"] if little else []
     again = ["--loops", "paper-fast", "--repeats", "1"]
     return [
-        ("scoring", ["scoring.py", *device, *clip, *scored, "--sides", "--batch", "16", "--rounds", "2"], 150),
+        ("scoring", ["scoring.py", *device, *clip, *scored, "--rounds", "2"], 150),
         ("reproducibility", ["reproducibility.py", *device, *drawn], 120),
         ("synthesis", ["synthesis.py", *device, *models, *steps, *images, "--repeats", "2"], 480),
         ("restart", ["synthesis.py", *device, *models, *steps, *images, *again], 120),

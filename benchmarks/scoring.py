@@ -18,10 +18,6 @@ All are given the same model, files and captions, `--pairs-per-caption` images p
 round measures all loops, every second round in reverse order; figures are medians over rounds. `to the CPU` is the
 largest difference of this package's scores, and of the official loop's, from those that the CPU gives `--compared` of
 the images.
-
-With a device that is no CPU, SSIM is measured there too: images per second of `resize_ssim_batch` from arrays in
-memory, on the CPU's threads and on the device, and of `resize_ssim_tensor` from images that are on the device; and the
-largest difference of their scores.
 """
 
 from __future__ import annotations
@@ -46,9 +42,8 @@ import synthvlm_dagster.demo
 from synthvlm_dagster.demo import world
 from synthvlm_dagster.recipe import ClipScoring
 from synthvlm_dagster.scores.clip import ClipScorer, clip_scores
-from synthvlm_dagster.scores.ssim import GAUSSIAN_WEIGHTS, UNIFORM_SIDE, resize_ssim, resize_ssim_batch
-from synthvlm_dagster.scores.ssim_kernels import uniform_ssim, weighted_ssim
-from synthvlm_dagster.scores.ssim_torch import resize_ssim_tensor
+from synthvlm_dagster.scores.ssim import resize_ssim
+from synthvlm_dagster.scores.ssim_windows import SSIM_WINDOWS
 
 PREFIX = "A photo depicts "
 DEMO = Path(synthvlm_dagster.demo.__file__).parent / "models" / "shapes-clip"
@@ -60,23 +55,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="torch device of the CLIP models")
     parser.add_argument("--sides", type=int, nargs="*", default=[1024, 512], help="of images for SSIM, pixels")
-    parser.add_argument("--device-sides", type=int, nargs="*", default=[1024], help="the same, on a device")
     parser.add_argument("--images", type=int, default=96, help="for CLIP")
     parser.add_argument("--side", type=int, default=512, help="of images for CLIP, pixels")
     parser.add_argument("--pairs-per-caption", type=int, default=4, help="images of each caption, for CLIP")
     parser.add_argument("--models", nargs="+", choices=["ViT-B-32", "ViT-L-14", "demo"], default=["ViT-B-32", "demo"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compared", type=int, default=16, help="images whose scores the CPU gives too")
-    parser.add_argument("--batch", type=int, default=64, help="images for SSIM on a device")
     parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args()
     figures = {"ssim": [row for side in given.sides for row in measure_ssim(side, given.rounds)]}
     print_ssim(figures["ssim"])
-    if given.device != "cpu":
-        figures["ssim on device"] = [
-            measure_ssim_on(given.device, side, given.batch, given.rounds) for side in given.device_sides
-        ]
-        print_ssim_on(figures["ssim on device"], given)
     with tempfile.TemporaryDirectory() as folder:
         files, captions = write_images(Path(folder) / "images", given.images, given.side, given.pairs_per_caption)
         figures["clip"] = []
@@ -110,9 +98,7 @@ def measure_ssim(side: int, rounds: int) -> list[dict[str, object]]:
         def ours(first: np.ndarray = first, second: np.ndarray = second, window: str = window) -> float:
             planes = (first, second) if first.ndim == 2 else (np.moveaxis(first, 2, 0), np.moveaxis(second, 2, 0))
             pairs = [planes] if first.ndim == 2 else list(zip(*map(np.ascontiguousarray, planes), strict=True))
-            if window == "gaussian":
-                return float(np.mean([weighted_ssim(a, b, GAUSSIAN_WEIGHTS) for a, b in pairs]))
-            return float(np.mean([uniform_ssim(a, b, UNIFORM_SIDE) for a, b in pairs]))
+            return float(np.mean([SSIM_WINDOWS[window].similarity(a, b) for a, b in pairs]))
 
         loops: dict[str, Callable[[], float]] = {
             "scikit-image, similarity": lambda second=second, peer=peer: peer(second),
@@ -127,31 +113,6 @@ def measure_ssim(side: int, rounds: int) -> list[dict[str, object]]:
             {"side": side, "channels": channels, "window": window, "milliseconds": took, "difference": difference}
         )
     return rows
-
-
-def measure_ssim_on(device: str, side: int, count: int, rounds: int) -> dict[str, object]:
-    """Images per second on the CPU and on a device, and the largest difference of the scores."""
-    images = [photograph(side, seed) for seed in range(count)]
-    there = torch.from_numpy(np.stack(images)).to(device)
-    loops: dict[str, Callable[[], np.ndarray]] = {
-        "scikit-image, one by one": lambda: np.array([structural_similarity(*pair, data_range=255) for pair in pairs]),
-        "package, CPU": lambda: resize_ssim_batch(images),
-        "package, device, arrays": lambda: resize_ssim_batch(images, device=device),
-        "package, device, tensors": lambda: resize_ssim_tensor(there).cpu().numpy(),
-    }
-    size = round(side * 336 / 1024)
-    pairs = []
-    for image in images:
-        before = Image.fromarray(image).convert("L")
-        after = before.resize((size, size), Image.Resampling.BILINEAR).resize(before.size, Image.Resampling.BILINEAR)
-        pairs.append((np.asarray(before), np.asarray(after)))
-    scores = [loop() for loop in loops.values()]
-    took = in_turn(loops, rounds)
-    return {
-        "side": side,
-        "images_per_second": {loop: count / seconds for loop, seconds in took.items()},
-        "difference": float(max(np.abs(each - scores[0]).max() for each in scores)),
-    }
 
 
 def measure_clip(
@@ -309,15 +270,6 @@ def print_ssim(rows: list[dict]) -> None:  # type: ignore[type-arg]
             f"{label:<32} {peer:7.2f}  {ours:7.2f}  {peer / ours:5.1f}     {peer_whole:7.2f}  {whole:7.2f}  "
             f"{peer_whole / whole:5.1f}     {row['difference']:.1e}"
         )
-
-
-def print_ssim_on(rows: list[dict], given: argparse.Namespace) -> None:  # type: ignore[type-arg]
-    """One line a size."""
-    print(f"\nSSIM, images/s, {given.batch} images together; the device is {given.device}")
-    print("".join(f"{loop:>26}" for loop in rows[0]["images_per_second"]) + f"{'largest difference':>20}")
-    for row in rows:
-        rates = "".join(f"{rate:26.1f}" for rate in row["images_per_second"].values())
-        print(f"{rates}{row['difference']:20.1e}  {row['side']}²")
 
 
 def print_clip(rows: list[dict], given: argparse.Namespace) -> None:  # type: ignore[type-arg]

@@ -119,10 +119,7 @@ def find_files(source: CaptionSource) -> list[SourceFile]:
     except CaptionSourceError:
         raise
     except ImportError as error:
-        raise CaptionSourceError(
-            f"source {source.name}: {source.path}: {error}. For s3:// install synthvlm_dagster[s3], for gs:// "
-            "synthvlm_dagster[gcs]"
-        ) from error
+        raise CaptionSourceError(f"source {source.name}: {source.path}: {error}") from error
     # Every filesystem has errors of its own: of its network client, of its archive format.
     except Exception as error:
         reason = str(error) or type(error).__name__

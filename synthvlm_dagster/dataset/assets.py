@@ -19,7 +19,7 @@ from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
 from synthvlm_dagster.dataset.report.cost import GENERATION, SCORING
 from synthvlm_dagster.dataset.report.page import preview, write_report
-from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, best_attempts, select_with_reasons
+from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, competing_images, select_with_reasons
 from synthvlm_dagster.dataset.set_aside import set_aside_counts
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.naming import generator_name
@@ -85,7 +85,7 @@ def selected_pairs(dataset: Dataset) -> dg.AssetsDefinition:
         selected = storage.scan(SELECTED).collect()
         groups = {
             "generated": scores,
-            "best_attempts": best_attempts(scores, recipe.selection, recipe.seed),
+            "best_attempts": competing_images(scores, recipe.selection, recipe.seed),
             "selected": selected.lazy(),
         }
         weighted = weighted_score(recipe.selection.ssim_weight)

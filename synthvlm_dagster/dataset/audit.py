@@ -8,13 +8,14 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import polars as pl
 
+from synthvlm_dagster.dataset.best_attempts import MERIT, best_attempts
 from synthvlm_dagster.dataset.clusters import cluster
-from synthvlm_dagster.dataset.pool import MERIT, require_columns
 from synthvlm_dagster.dataset.quotas import within_quotas
 from synthvlm_dagster.dataset.semantic_duplicates import semantic_duplicates
+from synthvlm_dagster.dataset.strategies import merit
+from synthvlm_dagster.dataset.usable_scores import require_columns
 from synthvlm_dagster.errors import SelectionError
 from synthvlm_dagster.recipe import Disagreement, Selection
-from synthvlm_dagster.scores.merit import merit
 
 Embeddings: TypeAlias = Iterable[tuple[pl.Series, np.ndarray]]
 """Parts of image_ids (String) with their CLIP image embeddings (float32, shape (n, d), rows of length 1)."""
@@ -69,17 +70,17 @@ def audit(
     judges = [parts.disagreement.judge] if parts.disagreement else []
     require_columns(scores, judges)
     images = scores.select("image_id", "caption_id", "clip_score", *judges, merit(scores, selection).alias(MERIT))
-    pool = images.collect(engine="streaming")
-    captions = pool["caption_id"].n_unique()
+    scored = images.collect(engine="streaming")
+    captions = scored["caption_id"].n_unique()
     reasons = [pl.DataFrame(schema=WHY_SCHEMA)]
     if parts.disagreement:
-        far = _disagreeing(pool, parts.disagreement)
+        far = _disagreeing(scored, parts.disagreement)
         reasons.append(_why(far, "disagreement"))
-        pool = pool.join(far, on="image_id", how="anti")
+        scored = scored.join(far, on="image_id", how="anti")
     candidates = (
-        pool.select("image_id", "caption_id", MERIT)
+        best_attempts(scored.lazy().select("image_id", "caption_id", MERIT))
         .sort(MERIT, "image_id", descending=[True, False])
-        .unique("caption_id", keep="first", maintain_order=True)
+        .collect()
     )
     rows = np.empty((0, 0), dtype=np.float32)
     if parts.needs_embeddings:
@@ -105,27 +106,27 @@ def audit(
     return Audited(ranking, pl.concat(reasons))
 
 
-def _disagreeing(pool: pl.DataFrame, rule: Disagreement) -> pl.DataFrame:
+def _disagreeing(scored: pl.DataFrame, rule: Disagreement) -> pl.DataFrame:
     """image_id and difference of the images that are set aside, the largest difference first.
 
     A place is (rank - 1) / (n - 1) among all n images, equal scores sharing the mean of their ranks.
     """
     measured = pl.col(rule.judge).is_finite().fill_null(False)
-    lacking = pool.filter(~measured)["image_id"]
+    lacking = scored.filter(~measured)["image_id"]
     if len(lacking):
         raise SelectionError(
-            f"{len(lacking)} of {pool.height} scored images have no {rule.judge} ({', '.join(lacking.sort().head(3))}"
+            f"{len(lacking)} of {scored.height} scored images have no {rule.judge} ({', '.join(lacking.sort().head(3))}"
             f"{', …' if len(lacking) > 3 else ''}). Materialize image_scores again with the judge in the recipe"
         )
-    places = [(pl.col(name).rank("average") - 1) / max(pool.height - 1, 1) for name in ("clip_score", rule.judge)]
+    places = [(pl.col(name).rank("average") - 1) / max(scored.height - 1, 1) for name in ("clip_score", rule.judge)]
     # Rounded, so that equal distances are equal.
-    differences = pool.select("image_id", difference=(places[0] - places[1]).abs().round(12)).sort(
+    differences = scored.select("image_id", difference=(places[0] - places[1]).abs().round(12)).sort(
         "difference", "image_id", descending=[True, False]
     )
     if rule.max_difference is not None:
         return differences.filter(pl.col("difference") > rule.max_difference)
     assert rule.share is not None
-    return differences.head(int(rule.share * pool.height))
+    return differences.head(int(rule.share * scored.height))
 
 
 def _rows_of(image_ids: pl.Series, embeddings: Embeddings | None) -> np.ndarray:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import polars as pl
 
-from synthvlm_dagster.dataset.pool import best_merits, require_columns
+from synthvlm_dagster.dataset.best_attempts import MERIT, best_attempts
 from synthvlm_dagster.dataset.selection import selected_count
+from synthvlm_dagster.dataset.strategies import strategy_of
+from synthvlm_dagster.dataset.usable_scores import highest_merits, require_columns
 from synthvlm_dagster.errors import SelectionError
 from synthvlm_dagster.recipe import Selection
 from synthvlm_dagster.scores.merit import standard_deviations, standardised
@@ -44,35 +45,32 @@ def lambda_sweep(
     if any(not 0 <= weight < float("inf") for weight in weights):
         raise SelectionError(f"the weights of SSIM must be finite numbers of at least 0, not {list(weights)}")
     require_columns(scores, judges)
-    count = selected_count(selection, best_merits(scores, pl.col("clip_score")).height)
-    pool = scores.select("image_id", "caption_id", "clip_score", "ssim", *judges).sort("image_id").collect()
-    measures = {name: pool[name].cast(pl.Float64) for name in ("clip_score", "ssim", *judges)}
-    clip, ssim = (measures[name].to_numpy() for name in ("clip_score", "ssim"))
-    caption = pool["caption_id"].rank("dense").to_numpy()
-    # Within a caption in the order of image_id: the first of its best is the one that counts.
-    by_caption = np.argsort(caption, kind="stable")
-    first_of_caption = np.flatnonzero(np.diff(caption[by_caption], prepend=0))
+    count = selected_count(selection, highest_merits(scores, pl.col("clip_score")).height)
+    scored = scores.select("image_id", "caption_id", "clip_score", "ssim", *judges).sort("image_id").collect()
+    measures = {name: scored[name].cast(pl.Float64) for name in ("clip_score", "ssim", *judges)}
+    # Numbers are compared faster than texts, and those of the rows are in the order of their image_ids.
+    images = pl.select(
+        image_id=pl.int_range(scored.height, dtype=pl.UInt32),
+        caption_id=scored["caption_id"].rank("dense"),
+        clip_score=measures["clip_score"],
+        ssim=measures["ssim"],
+    )
     # Deviations of 1 leave the terms as they are, to the last bit.
-    deviations = standard_deviations(pool.lazy()) if selection.strategy == "zscore" else (1.0, 1.0)
+    deviations = standard_deviations(scored.lazy()) if strategy_of(selection).standardises else (1.0, 1.0)
 
-    def selected_at(weight: float) -> np.ndarray:
+    def selected_at(weight: float) -> pl.Series:
         terms = standardised(deviations, weight)
-        merit = (terms.clip_score * clip + terms.ssim * ssim)[by_caption]
-        best = np.repeat(
-            np.maximum.reduceat(merit, first_of_caption), np.diff(first_of_caption, append=len(by_caption))
-        )
-        is_best = np.flatnonzero(merit == best)
-        _, first = np.unique(caption[by_caption[is_best]], return_index=True)
-        winners = is_best[first]
-        order = np.lexsort((by_caption[winners], -merit[winners]))
-        return np.sort(by_caption[winners[order[:count]]])
+        merit = terms.clip_score * pl.col("clip_score") + terms.ssim * pl.col("ssim")
+        best = best_attempts(images.lazy().with_columns(merit.alias(MERIT))).collect()
+        reaching = best.filter(pl.col(MERIT) >= best[MERIT].top_k(count).min())
+        return reaching.sort(MERIT, "image_id", descending=[True, False]).head(count)["image_id"].sort()
 
     own = selected_at(selection.ssim_weight)
     rows = []
     for weight in sorted({float(weight) for weight in (*weights, selection.ssim_weight)}):
         chosen = selected_at(weight)
-        shared = len(np.intersect1d(own, chosen, assume_unique=True))
+        union = pl.concat([own, chosen]).n_unique()
         means = {name: values.gather(chosen).drop_nans().mean() for name, values in measures.items()}
-        rows.append({"ssim_weight": weight, **means, "overlap": shared / (2 * count - shared)})
+        rows.append({"ssim_weight": weight, **means, "overlap": (2 * count - union) / union})
     names = ("ssim_weight", *measures, "overlap")
     return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.Float64))

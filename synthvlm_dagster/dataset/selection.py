@@ -8,10 +8,12 @@ from typing import NamedTuple
 import polars as pl
 
 from synthvlm_dagster.dataset.audit import REASONS, WHY_SCHEMA, Embeddings, audit
-from synthvlm_dagster.dataset.pool import MERIT, best_merits
+from synthvlm_dagster.dataset.best_attempts import MERIT, best_attempts
+from synthvlm_dagster.dataset.strategies import merit, strategy_of
+from synthvlm_dagster.dataset.usable_scores import highest_merits
 from synthvlm_dagster.errors import SelectionError
 from synthvlm_dagster.recipe import Selection
-from synthvlm_dagster.scores.merit import merit, weighted_score
+from synthvlm_dagster.scores.merit import weighted_score
 
 SELECTED_COLUMNS = {
     "image_id": "Identity of the image: caption_id and attempt.",
@@ -77,9 +79,9 @@ def select_with_reasons(
 ) -> Selected:
     """As `select_pairs`, with what was set aside and why."""
     merits = merit(scores, selection, seed)
-    best = best_merits(scores, merits)[MERIT]
-    count = selected_count(selection, len(best))
-    if selection.strategy == "audited":
+    highest = highest_merits(scores, merits)[MERIT]
+    count = selected_count(selection, len(highest))
+    if strategy_of(selection).audits:
         audited = audit(scores, selection, count, seed, embeddings)
         kept = scores.join(audited.ranking.lazy(), on="image_id")
         set_aside = scores.join(audited.set_aside.lazy(), on="image_id")
@@ -87,10 +89,8 @@ def select_with_reasons(
         # All winners reach the merit of the last one, and nothing but their rows, and those of its equals, is read
         # again.
         kept = (
-            scores.filter(merits >= best.top_k(count).min())
-            .with_columns(merits.alias(MERIT))
+            best_attempts(scores.filter(merits >= highest.top_k(count).min()).with_columns(merits.alias(MERIT)))
             .sort(MERIT, "image_id", descending=[True, False])
-            .unique("caption_id", keep="first", maintain_order=True)
             .head(count)
             .with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64))
         )
@@ -102,13 +102,12 @@ def select_with_reasons(
     )
 
 
-def best_attempts(scores: pl.LazyFrame, selection: Selection, seed: int = 0) -> pl.LazyFrame:
+def competing_images(scores: pl.LazyFrame, selection: Selection, seed: int = 0) -> pl.LazyFrame:
     """The rows of `scores` that are the best attempt of their caption, by the selection's strategy.
 
     Args and order of merit as in `select_pairs`; the rows come in no particular order.
     """
-    merits = scores.select("image_id", "caption_id", merit(scores, selection, seed).alias(MERIT))
-    return scores.join(_best_attempts(merits), on="image_id", how="semi")
+    return best_attempts(scores.with_columns(merit(scores, selection, seed).alias(MERIT))).drop(MERIT)
 
 
 def selected_count(selection: Selection, captions: int) -> int:
@@ -127,12 +126,3 @@ def selected_count(selection: Selection, captions: int) -> int:
             "one pair. Lower selection.count, use selection.share, add captions, or raise attempts.max_captions"
         )
     return selection.count
-
-
-def _best_attempts(merits: pl.LazyFrame) -> pl.LazyFrame:
-    best = merits.group_by("caption_id").agg(pl.col(MERIT).max())
-    return (
-        merits.join(best, on=["caption_id", MERIT], how="semi")
-        .group_by("caption_id", MERIT)
-        .agg(pl.col("image_id").min())
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from synthvlm_dagster.dataset.pairs import SET_ASIDE
+from synthvlm_dagster.dataset.strategies import strategy_of
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.storage import Storage
 
@@ -20,7 +21,7 @@ def set_aside_counts(recipe: Recipe, storage: Storage) -> dict[str, int]:
     Raises:
         StorageError: nothing has been selected yet.
     """
-    if recipe.selection.strategy != "audited":
+    if not strategy_of(recipe.selection).audits:
         return {}
     audit = recipe.selection.audit
     parts = {"disagreement": audit.disagreement, "near_duplicate": audit.near_duplicates, "quota": audit.quotas}
@@ -34,6 +35,6 @@ def set_aside_reasons(recipe: Recipe, storage: Storage) -> pl.LazyFrame:
     Raises:
         StorageError: nothing has been selected yet.
     """
-    if recipe.selection.strategy != "audited":
+    if not strategy_of(recipe.selection).audits:
         return pl.LazyFrame(schema=_NOTHING)
     return storage.scan(SET_ASIDE).select(*_NOTHING)

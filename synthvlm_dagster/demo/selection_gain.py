@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
-from synthvlm_dagster.dataset.selection import best_attempts
+from synthvlm_dagster.dataset.selection import competing_images
 from synthvlm_dagster.demo import oracle, world
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.image_decoding import decode_image
@@ -117,7 +117,7 @@ def selection_gains(recipe: Recipe, storage: Storage) -> dict[str, Gain]:
         StorageError: a table or an image of the pipeline is missing.
     """
     judged = judged_images(recipe, storage)
-    best = best_attempts(read_scores(recipe, storage), recipe.selection, recipe.seed)
+    best = competing_images(read_scores(recipe, storage), recipe.selection, recipe.seed)
     chosen = {
         "selected pairs": storage.scan(SELECTED).select("image_id").collect()["image_id"],
         "best attempts": best.select("image_id").collect()["image_id"],

@@ -22,10 +22,11 @@ from synthvlm_dagster.images.content_credentials import check_content_credential
 from synthvlm_dagster.images.licences import check_licence, licence_statement
 from synthvlm_dagster.images.model_folder import check_model as check_generator
 from synthvlm_dagster.models.open_clip import check_open_clip
-from synthvlm_dagster.recipe import CaptionSource, Recipe
+from synthvlm_dagster.recipe import JUDGE_SETTINGS, CaptionSource, Recipe
 from synthvlm_dagster.scores.clip import check_model as check_clip
 from synthvlm_dagster.scores.judges import check_judges
 from synthvlm_dagster.scores.naming import reduced_size
+from synthvlm_dagster.store.object_stores import is_remote
 from synthvlm_dagster.store.storage import Storage
 
 SAMPLE_ROWS = 100
@@ -89,7 +90,7 @@ def _finding(subject: str, look: Callable[[], tuple[State, str]]) -> Finding:
 
 def _check_storage(url: str) -> tuple[State, str]:
     location = Storage(url).url()
-    if _is_remote(url):
+    if is_remote(url):
         return "unknown", f"{location} (not contacted)"
     folder = next(folder for folder in (Path(location), *Path(location).parents) if folder.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
@@ -98,7 +99,7 @@ def _check_storage(url: str) -> tuple[State, str]:
 
 
 def _check_source(source: CaptionSource) -> tuple[State, str]:
-    if _is_remote(source.path):
+    if is_remote(source.path):
         return "unknown", f"{source.path} (remote; read when raw_captions is materialized)"
     # How much of a source is bad cannot be judged by its first rows.
     head = {"limit": min(source.limit or SAMPLE_ROWS, SAMPLE_ROWS), "max_bad_share": 1.0}
@@ -168,11 +169,9 @@ def _check_ssim(recipe: Recipe) -> tuple[State, str]:
 
 def _check_judges(recipe: Recipe) -> tuple[State, str]:
     check_judges(recipe.scoring)
-    judges = recipe.scoring.judges
-    models = [judge.model for judge in (judges.siglip, judges.vqa, judges.aesthetic) if judge]
-    models += [classifier.model for classifier in (judges.safety.classifiers if judges.safety else ())]
-    state, names = _describe_models(models)
-    return state, f"{', '.join(judges.configured)}: {names}"
+    judges = recipe.scoring.judges.on
+    state, names = _describe_models([model for name in judges for model in JUDGE_SETTINGS[name].models(judges[name])])
+    return state, f"{', '.join(judges)}: {names}"
 
 
 def _describe_models(models: list[str]) -> tuple[State, str]:
@@ -180,9 +179,3 @@ def _describe_models(models: list[str]) -> tuple[State, str]:
     if all(Path(model).exists() for model in models):
         return "ok", names
     return "unknown", f"{names} (downloaded on first use)"
-
-
-def _is_remote(location: str) -> bool:
-    # Of a file in an archive, what follows the last :: says where the archive is.
-    place = location.rpartition("::")[2]
-    return "://" in place and not place.startswith(("file://", "local://", "memory://"))

@@ -1,6 +1,7 @@
 """The recipe: one validated object that says what to build, read from YAML."""
 
 from synthvlm_dagster.recipe.attempts import Attempts
+from synthvlm_dagster.recipe.clip import ClipScoring
 from synthvlm_dagster.recipe.curation import (
     Bounds,
     CausalLm,
@@ -24,6 +25,7 @@ from synthvlm_dagster.recipe.generation import (
     Scheduler,
     Vae,
 )
+from synthvlm_dagster.recipe.judges import JUDGE_SETTINGS
 from synthvlm_dagster.recipe.loading import (
     RECIPE_FILE,
     RECIPE_VARIABLE,
@@ -41,25 +43,15 @@ from synthvlm_dagster.recipe.operations.clock import Clock
 from synthvlm_dagster.recipe.operations.freshness import Freshness
 from synthvlm_dagster.recipe.operations.regeneration import Regeneration
 from synthvlm_dagster.recipe.report import ComparisonDataset, ReportPage
-from synthvlm_dagster.recipe.scoring import (
-    AestheticJudge,
-    ClipScoring,
-    ImageClassifier,
-    Judges,
-    SafetyJudge,
-    Scoring,
-    SiglipJudge,
-    SsimScoring,
-    VqaJudge,
-)
+from synthvlm_dagster.recipe.scoring import Judges, Scoring, SsimScoring
 from synthvlm_dagster.recipe.selection import Audit, Disagreement, NearDuplicates, Quotas, Selection
 from synthvlm_dagster.recipe.sources import CaptionSource, SourceColumns
 
 __all__ = [
+    "JUDGE_SETTINGS",
     "RECIPES_FOLDER",
     "RECIPE_FILE",
     "RECIPE_VARIABLE",
-    "AestheticJudge",
     "Attempts",
     "Audit",
     "Bounds",
@@ -75,7 +67,6 @@ __all__ = [
     "Duplicates",
     "Freshness",
     "Generation",
-    "ImageClassifier",
     "ImageTextMatching",
     "ImageTextSimilarity",
     "Judge",
@@ -93,15 +84,12 @@ __all__ = [
     "Refiner",
     "Regeneration",
     "ReportPage",
-    "SafetyJudge",
     "Scheduler",
     "Scoring",
     "Selection",
-    "SiglipJudge",
     "SourceColumns",
     "SsimScoring",
     "Vae",
-    "VqaJudge",
     "active_recipe",
     "active_recipe_name",
     "load_recipe",

@@ -7,9 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from synthvlm_dagster.recipe.languages import LANGUAGES
-from synthvlm_dagster.recipe.section import Location, ModelName, Section
-
-Dtype = Literal["float32", "float16", "bfloat16"]
+from synthvlm_dagster.recipe.section import Dtype, Location, ModelName, Section
 
 JUDGE_QUESTION = (
     "You choose texts from which a text-to-image model will paint training pictures. A good text names things that can "

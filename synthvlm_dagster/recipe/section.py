@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
@@ -11,6 +11,9 @@ from synthvlm_dagster.store.credentials import credentials_in
 
 NAME = r"^[a-z0-9][a-z0-9._-]*$"
 """What is part of a path in the store."""
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+"""Precision of a model's weights and maths."""
 
 
 class Section(BaseModel):

@@ -6,7 +6,13 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from synthvlm_dagster.recipe.judges import JUDGE_SETTINGS
 from synthvlm_dagster.recipe.section import Section
+
+_HIGH_IS_BAD = frozenset(judge.column for judge in JUDGE_SETTINGS.values() if not judge.higher_is_better)
+
+StrategyName = Literal["paper", "zscore", "audited", "clip-only", "ssim-only", "random"]
+"""Names of the strategies of `dataset.strategies`."""
 
 
 class Disagreement(Section):
@@ -24,8 +30,8 @@ class Disagreement(Section):
     def _held_out(cls, judge: str) -> str:
         if judge in ("clip_score", "ssim"):
             raise ValueError(f"{judge} is what selection optimises; name a held-out score, such as siglip_score")
-        if judge == "safety_score":
-            raise ValueError("safety_score is high where an image is bad, CLIPScore where it is good; name another")
+        if judge in _HIGH_IS_BAD:
+            raise ValueError(f"{judge} is high where an image is bad, CLIPScore where it is good; name another")
         return judge
 
     @model_validator(mode="after")
@@ -73,7 +79,7 @@ class Audit(Section):
 class Selection(Section):
     """Which pairs are kept: the best attempt of each caption, then the best overall (SynthVLM §3.3)."""
 
-    strategy: Literal["paper", "zscore", "audited", "clip-only", "ssim-only", "random"] = Field(
+    strategy: StrategyName = Field(
         "paper",
         description="`paper`: CLIPScore + ssim_weight · SSIM; `zscore`: the same of both terms standardised; "
         "`audited`: the paper's score, less what `audit` sets aside; the others are the paper's ablations.",

@@ -13,7 +13,8 @@ from synthvlm_dagster.orchestration.shards import ShardWork, materialize_each_sh
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.checks import evaluate_scores
 from synthvlm_dagster.scores.clip import ClipScorer
-from synthvlm_dagster.scores.judges import Judge, recipe_judges
+from synthvlm_dagster.scores.judge import JudgeModel
+from synthvlm_dagster.scores.judges import recipe_judges
 from synthvlm_dagster.scores.naming import judge_table, scorer_name, scores_table, scoring_version
 from synthvlm_dagster.scores.shard import SCORES_COLUMNS, read_scores, score_shard, scores_schema
 from synthvlm_dagster.store.storage import Storage
@@ -64,7 +65,7 @@ def score_images(
     storage: Storage,
     shard: str,
     scorer: ClipScorer,
-    judges: Mapping[str, Judge],
+    judges: Mapping[str, JudgeModel],
     log: dg.DagsterLogManager,
 ) -> tuple[str, dict[str, Any]]:
     """Measure the images of a shard that have no score: data version and metadata of `image_scores` for the shard."""

@@ -13,8 +13,8 @@ import polars as pl
 from synthvlm_dagster.image_decoding import read_image_file
 from synthvlm_dagster.models.devices import usable_device
 from synthvlm_dagster.models.open_clip import OpenClip, check_open_clip, load_open_clip
-from synthvlm_dagster.recipe import ClipScoring, SiglipJudge
-from synthvlm_dagster.scores.looking import look_ahead
+from synthvlm_dagster.recipe import ClipScoring
+from synthvlm_dagster.scores.prefetch import prefetched
 
 if TYPE_CHECKING:
     import torch
@@ -39,9 +39,7 @@ class ClipScorer:
     A caption is encoded once, also when its images come in several batches.
     """
 
-    def __init__(
-        self, clip: ClipScoring | SiglipJudge, device: str = "auto", *, clipped: bool = True, field: str = _FIELD
-    ) -> None:
+    def __init__(self, clip: ClipScoring, device: str = "auto", *, clipped: bool = True, field: str = _FIELD) -> None:
         """
         Args:
             clip: model, weights, prompt prefix and precision.
@@ -157,20 +155,20 @@ def clip_scores(
     scorer = ClipScorer(ClipScoring.model_validate(settings), device)
     scorer.load()
 
-    def look(number: int) -> torch.Tensor:
+    def prepare(number: int) -> torch.Tensor:
         image = images[number]
         return scorer.prepare(image if isinstance(image, np.ndarray) else read_image_file(image))
 
     scores = []
     numbers: Iterator[pl.DataFrame] = pl.DataFrame({"number": range(len(images))}).iter_slices(batch_size)
     done = 0
-    for prepared in look_ahead(numbers, look):
+    for prepared in prefetched(numbers, prepare):
         scores.append(scorer.score(prepared, captions[done : done + len(prepared)]).scores)
         done += len(prepared)
     return np.concatenate(scores)
 
 
-def check_model(clip: ClipScoring | SiglipJudge, field: str = _FIELD) -> None:
+def check_model(clip: ClipScoring, field: str = _FIELD) -> None:
     """Refuse, without network, a CLIP model that cannot be loaded whatever happens.
 
     Raises:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import polars as pl
 
 from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.images.present import read_images
-from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.recipe import JUDGE_SETTINGS, Recipe
 from synthvlm_dagster.scores.shard import missing_scores, read_scores
 from synthvlm_dagster.store.storage import Storage
 
@@ -20,10 +19,7 @@ _MEASURED_AGAIN = 2
 _RANGES = {
     "clip_score": (0.0, 1.0),
     "ssim": (-1.0, 1.0),
-    "siglip_score": (-1.0, 1.0),
-    "vqa_score": (0.0, 1.0),
-    "aesthetic_score": (-math.inf, math.inf),
-    "safety_score": (0.0, 1.0),
+    **{judge.column: (judge.lowest, judge.highest) for judge in JUDGE_SETTINGS.values()},
 }
 
 

@@ -12,11 +12,11 @@ from synthvlm_dagster.errors import ImageError, ModelError
 from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.images.present import image_batches
 from synthvlm_dagster.images.table import images_table
-from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.recipe import JUDGE_SETTINGS, Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
-from synthvlm_dagster.scores.judges import Judge
-from synthvlm_dagster.scores.looking import look_ahead
+from synthvlm_dagster.scores.judge import JudgeModel
 from synthvlm_dagster.scores.naming import reduced_size
+from synthvlm_dagster.scores.prefetch import prefetched
 from synthvlm_dagster.store.chunks import present_ids
 from synthvlm_dagster.store.storage import Storage
 
@@ -47,7 +47,7 @@ class Measuring:
         storage: Storage,
         shard: str,
         scorer: ClipScorer,
-        judges: Mapping[str, Judge],
+        judges: Mapping[str, JudgeModel],
         measured: Mapping[str, set[str]],
     ) -> None:
         """
@@ -88,7 +88,7 @@ class Measuring:
         size = self._recipe.scoring.batch_size
         frames = image_batches(rows, self._shard, size)
         done = 0
-        for pictures in look_ahead((part for frame in frames for part in frame.iter_slices(size)), self._look):
+        for pictures in prefetched((part for frame in frames for part in frame.iter_slices(size)), self._look):
             done += len(pictures)
             yield done, {**self._by_clip(pictures), **self._by_judges(pictures)}
 
@@ -154,8 +154,9 @@ class Measuring:
             if seen := [picture for picture in pictures if name in picture.inputs]:
                 values = judge.score([one.inputs[name] for one in seen], [one.text for one in seen])
                 self._require_finite(values, seen, f"judge {name},", judge.model, f"scoring.judges.{name}.dtype")
+                column = JUDGE_SETTINGS[name].column
                 rows[name] = pl.DataFrame(
-                    {"image_id": [one.image_id for one in seen], judge.column: pl.Series(values, dtype=pl.Float64)}
+                    {"image_id": [one.image_id for one in seen], column: pl.Series(values, dtype=pl.Float64)}
                 )
         return rows
 

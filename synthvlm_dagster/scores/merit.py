@@ -1,15 +1,12 @@
-"""What attempts and captions are compared by: one number per image, for each strategy of the recipe."""
+"""The weighted score of an image, and the same of terms that are standardised."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from fractions import Fraction
 from typing import NamedTuple
 
 import polars as pl
-
-from synthvlm_dagster.recipe import Selection
 
 _STANDARDISED = ("clip_score", "ssim")
 _FIXED_POINT = 2**60
@@ -60,49 +57,3 @@ def standard_deviations(scores: pl.LazyFrame) -> tuple[float, float]:
         )
         deviations.append(math.sqrt(max(float(mean_of_squares - mean**2), 0.0)))
     return deviations[0], deviations[1]
-
-
-def merit(scores: pl.LazyFrame, selection: Selection, seed: int = 0) -> pl.Expr:
-    """The number that attempts and captions are compared by; more is better.
-
-    `paper` and `audited`: CLIPScore + λ·SSIM; `zscore`: the same of both terms standardised over the scored images;
-    `clip-only`: CLIPScore; `ssim-only`: SSIM; `random`: a hash of seed and image_id (UInt64).
-
-    Args:
-        scores: one row per measured image, with image_id, clip_score and ssim; read for `zscore` alone.
-        selection: strategy and λ.
-        seed: of the `random` strategy.
-    """
-    match selection.strategy:
-        case "paper" | "audited":
-            number = weighted_score(selection.ssim_weight)
-        case "zscore":
-            weights = standardised(standard_deviations(scores), selection.ssim_weight)
-            number = weights.clip_score * pl.col("clip_score") + weights.ssim * pl.col("ssim")
-        case "clip-only":
-            number = pl.col("clip_score")
-        case "ssim-only":
-            number = pl.col("ssim")
-        case "random":
-            return pl.col("image_id").map_batches(lambda ids: _hashes(ids, seed), return_dtype=pl.UInt64)
-    # -0.0 and 0.0 are equal, but sort and join apart; adding 0.0 makes them one.
-    return number + 0.0
-
-
-def describe_merit(selection: Selection) -> str:
-    """What images are compared by, in words, such as `CLIPScore + 0.5 · SSIM`."""
-    paper = f"CLIPScore + {selection.ssim_weight:g} · SSIM"
-    return {
-        "paper": paper,
-        "audited": f"{paper}, less what the audit set aside",
-        "zscore": f"{paper}, both standardised over the scored images",
-        "clip-only": "CLIPScore",
-        "ssim-only": "SSIM",
-        "random": "nothing: a seeded random choice",
-    }[selection.strategy]
-
-
-def _hashes(image_ids: pl.Series, seed: int) -> pl.Series:
-    key = seed.to_bytes(8, "big")
-    digests = (hashlib.blake2b(image_id.encode(), digest_size=8, key=key).digest() for image_id in image_ids)
-    return pl.Series([int.from_bytes(digest, "big") for digest in digests], dtype=pl.UInt64)

@@ -8,7 +8,7 @@ from typing import Any
 
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
 from synthvlm_dagster.images.naming import generator_name, shard_folder
-from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.recipe import JUDGE_SETTINGS, Recipe
 
 _SLUG_LENGTH = 32
 _PAPERS_RATIO = 336 / 1024
@@ -42,7 +42,7 @@ def judge_table(recipe: Recipe, judge: str, shard: str | None = None) -> str:
         ModelError: a model of the judge is a path, and nothing is there.
     """
     section = getattr(recipe.scoring.judges, judge)
-    settings = section.model_dump(mode="json", exclude={"batch_size"})
+    settings = section.model_dump(mode="json", exclude=set(JUDGE_SETTINGS[judge].speed_settings))
     return shard_folder(f"scores/{generator_name(recipe)}/{judge}-{fingerprint(_with_identities(settings))}", shard)
 
 

@@ -12,9 +12,9 @@ from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.images.present import read_images
 from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.progress import Progress
-from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.recipe import JUDGE_SETTINGS, Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
-from synthvlm_dagster.scores.judges import Judge
+from synthvlm_dagster.scores.judge import JudgeModel
 from synthvlm_dagster.scores.measuring import EMBEDDINGS, SCORES, Measuring
 from synthvlm_dagster.scores.naming import embeddings_table, judge_table, scores_table
 from synthvlm_dagster.store.chunks import ids_by_shard, read_columns, set_damaged_aside, shard_of, write_chunk
@@ -39,10 +39,7 @@ SCORES_COLUMNS = {
     "text": "The caption.",
     "clip_score": "Cosine of image and prefixed caption, clipped at 0: in [0, 1].",
     "ssim": "Similarity of the image with itself after the round trip through the small size: in [-1, 1].",
-    "siglip_score": "Held-out judge: cosine of image and caption under another image-text model, in [-1, 1].",
-    "vqa_score": "Held-out judge: probability that a vision-language model finds the caption in the image, in [0, 1].",
-    "aesthetic_score": "Held-out judge: LAION's aesthetic predictor, about 1 to 10.",
-    "safety_score": "Held-out judge: probability that the image is unsafe or marked, in [0, 1].",
+    **{judge.column: f"Held-out judge: {judge.measures}." for judge in JUDGE_SETTINGS.values()},
 }
 
 
@@ -71,7 +68,7 @@ def score_shard(
     shard: str,
     scorer: ClipScorer,
     on_progress: Callable[[str], None] = lambda _: None,
-    judges: Mapping[str, Judge] | None = None,
+    judges: Mapping[str, JudgeModel] | None = None,
 ) -> ShardScoring:
     """Measure every image of a shard by everything in the recipe that has not measured it yet.
 

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from os import cpu_count
-from typing import Literal
-
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from synthvlm_dagster.errors import ImageError
+from synthvlm_dagster.recipe.scoring import Channels, Window
 from synthvlm_dagster.scores.naming import papers_reduced_size
-from synthvlm_dagster.scores.ssim_kernels import uniform_ssim, weighted_ssim
-
-Channels = Literal["gray", "rgb"]
-Window = Literal["uniform", "gaussian"]
-
-UNIFORM_SIDE = 7
-_SIGMA = 1.5
-_GAUSSIAN_RADIUS = 5
-"""Pixels: scikit-image cuts the Gaussian off at 3.5 sigma."""
-_AROUND = np.exp(-0.5 * (np.arange(-_GAUSSIAN_RADIUS, _GAUSSIAN_RADIUS + 1) / _SIGMA) ** 2)
-GAUSSIAN_WEIGHTS: NDArray[np.float64] = _AROUND / _AROUND.sum()
+from synthvlm_dagster.scores.ssim_windows import SSIM_WINDOWS
 
 
 def resize_ssim(
@@ -55,51 +39,8 @@ def resize_ssim(
     size = require_measurable(image.shape, image.dtype, size, window)
     original, restored = round_trip(image, size, channels)
     planes = ((original, restored),) if channels == "gray" else zip(original.split(), restored.split(), strict=True)
-    similarity = partial(uniform_ssim, side=UNIFORM_SIDE)
-    if window == "gaussian":
-        similarity = partial(weighted_ssim, weights=GAUSSIAN_WEIGHTS)
+    similarity = SSIM_WINDOWS[window].similarity
     return float(np.mean([similarity(np.asarray(before), np.asarray(after)) for before, after in planes]))
-
-
-def resize_ssim_batch(
-    images: Sequence[np.ndarray],
-    *,
-    size: int | None = None,
-    channels: Channels = "gray",
-    window: Window = "uniform",
-    device: str = "cpu",
-) -> np.ndarray:
-    """`resize_ssim` of several images: in a thread per processor, or together on a GPU.
-
-    Args:
-        images: uint8 arrays of shape (height, width, 3), sRGB; for a GPU all of one shape.
-        size: see `resize_ssim`.
-        channels: see `resize_ssim`.
-        window: see `resize_ssim`.
-        device: `cpu`: Pillow and compiled loops; another torch device: the same in torch, see `ssim_torch`.
-
-    Returns:
-        float64 of shape (len(images),), in [-1, 1].
-
-    Raises:
-        ImageError: see `resize_ssim`; or images for a GPU differ in shape.
-    """
-    if not images:
-        return np.empty(0)
-    measure = partial(resize_ssim, size=size, channels=channels, window=window)
-    if device == "cpu":
-        with ThreadPoolExecutor(min(len(images), cpu_count() or 1)) as pool:
-            return np.fromiter(pool.map(measure, images), np.float64, len(images))
-    import torch
-
-    from synthvlm_dagster.scores.ssim_torch import resize_ssim_tensor
-
-    if len({image.shape for image in images}) > 1:
-        raise ImageError("a GPU measures the SSIM of images of one shape together, and these differ. Use device='cpu'")
-    for image in images:
-        require_measurable(image.shape, image.dtype, size, window)
-    batch = torch.from_numpy(np.stack(images)).to(device)
-    return resize_ssim_tensor(batch, size=size, channels=channels, window=window).cpu().numpy()
 
 
 def round_trip(image: np.ndarray, size: int, channels: Channels) -> tuple[Image.Image, Image.Image]:
@@ -120,7 +61,7 @@ def require_measurable(shape: tuple[int, ...], dtype: np.dtype, size: int | None
     if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3:
         raise ImageError(f"SSIM needs an RGB image as uint8 of shape (height, width, 3), not {dtype} of shape {shape}")
     height, width = shape[:2]
-    side = UNIFORM_SIDE if window == "uniform" else len(GAUSSIAN_WEIGHTS)
+    side = SSIM_WINDOWS[window].side
     if min(height, width) < side:
         raise ImageError(f"SSIM needs at least {side}×{side} pixels (its window); this image has {width}×{height}")
     papers_size = papers_reduced_size(height, width)

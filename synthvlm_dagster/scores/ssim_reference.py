@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from synthvlm_dagster.scores.ssim import Channels, Window, require_measurable, round_trip
+from synthvlm_dagster.recipe.scoring import Channels, Window
+from synthvlm_dagster.scores.ssim import require_measurable, round_trip
+from synthvlm_dagster.scores.ssim_windows import SSIM_WINDOWS
 
 
 def reference_ssim(
@@ -28,12 +30,11 @@ def reference_ssim(
 
     size = require_measurable(image.shape, image.dtype, size, window)
     original, restored = round_trip(image, size, channels)
-    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False} if window == "gaussian" else {}
     similarity = structural_similarity(
         np.asarray(original),
         np.asarray(restored),
         data_range=255,
         channel_axis=2 if channels == "rgb" else None,
-        **settings,
+        **SSIM_WINDOWS[window].scikit_image,
     )
     return float(similarity)

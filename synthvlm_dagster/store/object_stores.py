@@ -7,42 +7,50 @@ Everything can be set otherwise in fsspec's own configuration, in ~/.config/fssp
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import fsspec
 from fsspec.config import conf
 
-_S3_SETTINGS = {"connect_timeout": 10, "read_timeout": 30}
-"""botocore's, in seconds; the second is the longest silence within an answer."""
-
-_S3_TRIES = 3
-"""s3fs's, each of which is five tries of botocore; where an answer's body has to be read, s3fs tries thrice thrice."""
+from synthvlm_dagster.store.backend import StorageBackend
+from synthvlm_dagster.store.backends import backend_of
 
 
 def filesystem_at(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system that a URL or path names, and the path on it.
-
-    A request to S3 that is answered by 5xx, or whose connection is refused, lost or silent, is made again with growing
-    pauses: a write 15 times, which bridges about 25 seconds of refusals, a read up to 45 times. A store that takes
-    requests and stays silent is given up after 8 minutes (write) or 23 (read).
+    """The file system that a URL or path names, made patient as its `StorageBackend` says, and the path on it.
 
     Raises:
-        ImportError: the package for the URL's scheme is not installed.
+        ImportError: the package for the URL's scheme is not installed; says how to install it.
         ValueError: there is no such scheme.
     """
-    settings = conf.setdefault("s3", {})
-    settings["config_kwargs"] = _S3_SETTINGS | settings.get("config_kwargs", {})
-    filesystem, path = fsspec.core.url_to_fs(url)
-    if "s3" in filesystem.protocol:
-        import s3fs.core
-
-        filesystem.retries = _S3_TRIES
-        s3fs.core.set_custom_error_handler(_may_pass)
+    for backend in _backends(url):
+        settings = conf.setdefault(backend.schemes[0], {})
+        for name, defaults in backend.options.items():
+            settings[name] = {**defaults, **settings.get(name, {})}
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        extras = [backend.extra for backend in _backends(url) if backend.extra]
+        install = "".join(f": pip install 'synthvlm_dagster[{extra}]'" for extra in extras)
+        raise ImportError(f"{error}{install}") from error
+    protocols = (filesystem.protocol,) if isinstance(filesystem.protocol, str) else filesystem.protocol
+    if opened := backend_of(protocols[0]):
+        opened.prepare(filesystem)
     return filesystem, path
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether S3 cannot be reached or failed on its own side; s3fs itself knows `SlowDown` and lost connections."""
-    from botocore.exceptions import ConnectionError as BotoConnectionError
+def is_remote(location: str) -> bool:
+    """Whether reading a path or URL takes a network. Of a file in an archive it is the archive's place that counts."""
+    scheme, found, _ = location.rpartition("::")[2].partition("://")
+    if not found:
+        return False
+    backend = backend_of(scheme)
+    return backend is None or backend.remote
 
-    response = getattr(error, "response", None) or {}
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= 500 or isinstance(error, BotoConnectionError)
+
+def _backends(url: str) -> Iterator[StorageBackend]:
+    """Those that the parts of a URL, such as `zip://*.json::s3://…`, belong to."""
+    for part in url.split("::"):
+        scheme, found, _ = part.partition("://")
+        if found and (backend := backend_of(scheme)):
+            yield backend

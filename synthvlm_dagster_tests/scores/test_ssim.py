@@ -1,16 +1,19 @@
 """SSIM of an image with its reduced copy, against scikit-image on Pillow's resize."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from skimage.metrics import structural_similarity
 
 from synthvlm_dagster.errors import ImageError
-from synthvlm_dagster.scores.ssim import resize_ssim, resize_ssim_batch
-from synthvlm_dagster.scores.ssim_torch import resize_like_pillow
+from synthvlm_dagster.recipe.scoring import Window
+from synthvlm_dagster.scores.ssim import resize_ssim
+from synthvlm_dagster.scores.ssim_reference import reference_ssim
+from synthvlm_dagster.scores.ssim_windows import SSIM_WINDOWS
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -58,8 +61,7 @@ def test_equals_scikit_image_for_any_shape(
     size = data.draw(st.integers(1, min(height, width)))
     expected = reference(image, size, channels, window)
     assert resize_ssim(image, size=size, channels=channels, window=window) == pytest.approx(expected, abs=1e-12)
-    on_torch = resize_ssim_batch([image] * 2, size=size, channels=channels, window=window, device="cpu:0")
-    assert on_torch == pytest.approx([expected] * 2, abs=1e-12)
+    assert reference_ssim(image, size=size, channels=channels, window=window) == expected
 
 
 def test_largest_sums_fit() -> None:
@@ -75,25 +77,6 @@ def test_largest_sums_fit() -> None:
 def test_without_a_size_the_papers_ratio_is_kept(height: int, width: int, size: int) -> None:
     image = noise(height, width)
     assert resize_ssim(image) == resize_ssim(image, size=size)
-
-
-@settings(max_examples=40, deadline=None)
-@given(*[st.integers(7, 90)] * 4, st.integers(0, 1000))
-def test_torch_resizes_as_pillow_does(height: int, width: int, new_height: int, new_width: int, seed: int) -> None:
-    image = noise(height, width, seed)
-    expected = np.array(Image.fromarray(image).resize((new_width, new_height), Image.BILINEAR))
-    planes = torch.from_numpy(image).movedim(-1, 0)[None].int()
-    resized = resize_like_pillow(planes, new_height, new_width)
-    assert np.array_equal(resized[0].movedim(0, -1).numpy(), expected)
-
-
-def test_a_batch_is_measured_as_one_by_one() -> None:
-    images = [noise(40, 30 + number, number) for number in range(5)]
-    expected = [resize_ssim(image) for image in images]
-    assert resize_ssim_batch(images).tolist() == expected
-    assert resize_ssim_batch([]).tolist() == []
-    with pytest.raises(ImageError, match="differ"):
-        resize_ssim_batch(images, device="cpu:0")
 
 
 @settings(max_examples=30, deadline=None)
@@ -129,10 +112,12 @@ def test_a_flat_image_is_equal_to_its_copy() -> None:
 def test_refuses_what_has_no_such_similarity(image: np.ndarray, size: int, words: str) -> None:
     with pytest.raises(ImageError, match=words):
         resize_ssim(image, size=size)
-    with pytest.raises(ImageError, match=words):
-        resize_ssim_batch([image], size=size, device="cpu:0")
 
 
 def test_the_gaussian_window_needs_more_pixels() -> None:
     with pytest.raises(ImageError, match=r"11×11.*10×30"):
         resize_ssim(noise(30, 10), size=5, window="gaussian")
+
+
+def test_the_recipe_names_every_window() -> None:
+    assert set(SSIM_WINDOWS) == set(get_args(Window))

@@ -16,11 +16,11 @@ from markupsafe import Markup
 from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.report.facts import Facts, gather_facts
+from synthvlm_dagster.dataset.strategies import describe_merit
 from synthvlm_dagster.images.licences import RestrictiveLicence, licence_statement, restrictive_licences
 from synthvlm_dagster.images.provenance import model_label
 from synthvlm_dagster.markdown import as_markdown_text
 from synthvlm_dagster.recipe import CaptionSource, Recipe
-from synthvlm_dagster.scores.merit import describe_merit
 from synthvlm_dagster.store.storage import Storage
 
 CARD = "dataset/card.md"

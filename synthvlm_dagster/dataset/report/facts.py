@@ -19,7 +19,7 @@ from synthvlm_dagster.dataset.set_aside import set_aside_counts, set_aside_reaso
 from synthvlm_dagster.images.plan import NIGHTS_ATTEMPTS, added_attempts, read_plan
 from synthvlm_dagster.images.present import shard_progress
 from synthvlm_dagster.orchestration.one_run import changes
-from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.recipe import JUDGE_SETTINGS, Recipe
 from synthvlm_dagster.scores.merit import weighted_score
 from synthvlm_dagster.scores.shard import read_scores
 from synthvlm_dagster.store.storage import Storage
@@ -27,12 +27,7 @@ from synthvlm_dagster.store.storage import Storage
 MEASURES = {"clip_score": "CLIPScore", "ssim": "SSIM", "weighted_score": "Weighted score"}
 """Score columns and what people call them."""
 
-JUDGES = {
-    "siglip_score": "SigLIP",
-    "vqa_score": "VQAScore",
-    "aesthetic_score": "Aesthetic score",
-    "safety_score": "Unsafe or marked",
-}
+JUDGES = {judge.column: judge.label for judge in JUDGE_SETTINGS.values()}
 """Columns of the held-out judges and what people call them."""
 
 _BINS = 30

@@ -23,12 +23,12 @@ from synthvlm_dagster.dataset.report.embedding_map import EmbeddingMap, gather_e
 from synthvlm_dagster.dataset.report.facts import JUDGES, MEASURES, Facts, gather_facts, scored_pairs
 from synthvlm_dagster.dataset.report.gallery import Gallery, gather_galleries
 from synthvlm_dagster.dataset.report.sweep import gather_sweep
+from synthvlm_dagster.dataset.strategies import describe_merit
 from synthvlm_dagster.images.contact_sheet import contact_sheet
 from synthvlm_dagster.images.licences import licence_statement
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.orchestration.work import Work
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.scores.merit import describe_merit
 from synthvlm_dagster.scores.naming import scorer_name
 from synthvlm_dagster.scores.references import read_summary
 from synthvlm_dagster.store.storage import Storage

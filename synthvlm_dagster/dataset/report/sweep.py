@@ -5,9 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from synthvlm_dagster.dataset.lambda_sweep import lambda_sweep
+from synthvlm_dagster.dataset.strategies import strategy_of
 from synthvlm_dagster.recipe import Recipe
-
-_WITHOUT_WEIGHT = frozenset({"clip-only", "ssim-only", "random"})
 
 
 def gather_sweep(recipe: Recipe, scored: pl.LazyFrame) -> pl.DataFrame | None:
@@ -23,6 +22,6 @@ def gather_sweep(recipe: Recipe, scored: pl.LazyFrame) -> pl.DataFrame | None:
     Raises:
         SelectionError: the selection asks for more pairs than there are captions.
     """
-    if recipe.selection.strategy in _WITHOUT_WEIGHT or scored.limit(1).collect().is_empty():
+    if not strategy_of(recipe.selection).weighs_ssim or scored.limit(1).collect().is_empty():
         return None
     return lambda_sweep(scored, recipe.selection, judges=recipe.scoring.judges.columns)

@@ -1,30 +1,20 @@
-"""Held-out judges: measures that selection does not optimise, by which it can be audited."""
+"""Held-out judges, one in each file: measures that selection does not optimise, by which it can be audited."""
 
 from __future__ import annotations
 
+from synthvlm_dagster.parts import find_parts
 from synthvlm_dagster.recipe import Scoring
-from synthvlm_dagster.scores.judges.aesthetic import AestheticScore, check_aesthetic
-from synthvlm_dagster.scores.judges.base import Judge
-from synthvlm_dagster.scores.judges.safety import SafetyScore, check_safety
-from synthvlm_dagster.scores.judges.siglip import SiglipScore, check_siglip
-from synthvlm_dagster.scores.judges.vqa import VqaScore, check_vqa
+from synthvlm_dagster.scores.judge import HeldOutJudge, JudgeModel
 
-__all__ = ["Judge", "check_judges", "recipe_judges"]
+__all__ = ["HELD_OUT_JUDGES", "check_judges", "recipe_judges"]
+
+HELD_OUT_JUDGES: dict[str, HeldOutJudge] = find_parts(__name__, "JUDGE")
+"""By the name that they have in the recipe."""
 
 
-def recipe_judges(scoring: Scoring) -> dict[str, Judge]:
-    """The judges that are on in a recipe, by name, in the order of `scoring.judges.configured`; loads no model."""
-    judges = scoring.judges
-    found: dict[str, Judge] = {}
-    if judges.siglip:
-        found["siglip"] = SiglipScore(judges.siglip, scoring.device)
-    if judges.vqa:
-        found["vqa"] = VqaScore(judges.vqa, scoring.device)
-    if judges.aesthetic:
-        found["aesthetic"] = AestheticScore(judges.aesthetic, scoring.device)
-    if judges.safety:
-        found["safety"] = SafetyScore(judges.safety, scoring.device)
-    return found
+def recipe_judges(scoring: Scoring) -> dict[str, JudgeModel]:
+    """The models of the judges that are on in a recipe, by the judge's name; loads none."""
+    return {name: HELD_OUT_JUDGES[name].model(settings, scoring.device) for name, settings in scoring.judges.on.items()}
 
 
 def check_judges(scoring: Scoring) -> None:
@@ -33,12 +23,5 @@ def check_judges(scoring: Scoring) -> None:
     Raises:
         ModelError: names the field, and what is wrong with the model.
     """
-    judges = scoring.judges
-    if judges.siglip:
-        check_siglip(judges.siglip)
-    if judges.vqa:
-        check_vqa(judges.vqa)
-    if judges.aesthetic:
-        check_aesthetic(judges.aesthetic)
-    if judges.safety:
-        check_safety(judges.safety)
+    for name, settings in scoring.judges.on.items():
+        HELD_OUT_JUDGES[name].check(settings)

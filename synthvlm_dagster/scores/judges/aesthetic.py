@@ -17,7 +17,8 @@ import numpy as np
 from synthvlm_dagster.errors import ModelError
 from synthvlm_dagster.models.devices import usable_device
 from synthvlm_dagster.models.open_clip import OpenClip, check_open_clip, load_open_clip
-from synthvlm_dagster.recipe import AestheticJudge
+from synthvlm_dagster.recipe.judges.aesthetic import AestheticJudge
+from synthvlm_dagster.scores.judge import HeldOutJudge
 
 if TYPE_CHECKING:
     import torch
@@ -26,9 +27,7 @@ _FIELD = "scoring.judges.aesthetic"
 
 
 class AestheticScore:
-    """How much people would like the picture, about 1 to 10; a `Judge` that does not read the caption."""
-
-    column = "aesthetic_score"
+    """How much people would like the picture, about 1 to 10; a `JudgeModel` that does not read the caption."""
 
     def __init__(self, judge: AestheticJudge, device: str) -> None:
         self.model = f"{judge.predictor} over {judge.model}"
@@ -36,15 +35,15 @@ class AestheticScore:
         self._device = device
 
     def load(self) -> None:
-        """See `Judge`."""
+        """See `JudgeModel`."""
         _ = self._head, self._clip
 
     def prepare(self, image: np.ndarray) -> torch.Tensor:
-        """See `Judge`."""
+        """See `JudgeModel`."""
         return self._clip.prepare(image)
 
     def score(self, prepared: Sequence[torch.Tensor], captions: Sequence[str]) -> np.ndarray:  # noqa: ARG002
-        """See `Judge`.
+        """See `JudgeModel`.
 
         Raises:
             ModelError: the head takes embeddings of another size than the CLIP model gives.
@@ -120,3 +119,6 @@ def read_head(location: str) -> tuple[np.ndarray, float]:
 
 def _numbers(name: str) -> list[int]:
     return [int(digits) for digits in re.findall(r"\d+", name)]
+
+
+JUDGE = HeldOutJudge("aesthetic", AestheticScore, check_aesthetic)

@@ -12,7 +12,8 @@ from PIL import Image
 from synthvlm_dagster.errors import ModelError
 from synthvlm_dagster.models.devices import usable_device
 from synthvlm_dagster.models.transformers import check_transformers_model, load_transformers_model
-from synthvlm_dagster.recipe import ImageClassifier, SafetyJudge
+from synthvlm_dagster.recipe.judges.safety import ImageClassifier, SafetyJudge
+from synthvlm_dagster.scores.judge import HeldOutJudge
 
 if TYPE_CHECKING:
     import torch
@@ -21,12 +22,10 @@ _FIELD = "scoring.judges.safety"
 
 
 class SafetyScore:
-    """Probability that an image is unsafe or marked, in [0, 1]; a `Judge` that does not read the caption.
+    """Probability that an image is unsafe or marked, in [0, 1]; a `JudgeModel` that does not read the caption.
 
     For each classifier the softmax probabilities of the recipe's labels are added; the highest of these sums counts.
     """
-
-    column = "safety_score"
 
     def __init__(self, judge: SafetyJudge, device: str) -> None:
         self.model = ", ".join(classifier.model for classifier in judge.classifiers)
@@ -34,16 +33,16 @@ class SafetyScore:
         self._device = device
 
     def load(self) -> None:
-        """See `Judge`."""
+        """See `JudgeModel`."""
         _ = self._classifiers
 
     def prepare(self, image: np.ndarray) -> list[torch.Tensor]:
-        """See `Judge`; one input per classifier."""
+        """See `JudgeModel`; one input per classifier."""
         picture = Image.fromarray(image)
         return [classifier.prepare(picture) for classifier in self._classifiers]
 
     def score(self, prepared: Sequence[list[torch.Tensor]], captions: Sequence[str]) -> np.ndarray:  # noqa: ARG002
-        """See `Judge`."""
+        """See `JudgeModel`."""
         of_classifiers = zip(*prepared, strict=True)
         sums = [model.score(inputs) for model, inputs in zip(self._classifiers, of_classifiers, strict=True)]
         return np.max(sums, axis=0)
@@ -100,3 +99,6 @@ def _indices_of(classifier: ImageClassifier, names: dict[int, str], field: str) 
             f"{field}.labels: {classifier.model} has no label {', '.join(unknown)}; it has {', '.join(names.values())}"
         )
     return sorted({number_of[label.casefold()] for label in classifier.labels})
+
+
+JUDGE = HeldOutJudge("safety", SafetyScore, check_safety)

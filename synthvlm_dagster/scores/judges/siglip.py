@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from synthvlm_dagster.recipe import SiglipJudge
+from synthvlm_dagster.recipe.judges.siglip import SiglipJudge
 from synthvlm_dagster.scores.clip import ClipScorer, check_model
+from synthvlm_dagster.scores.judge import HeldOutJudge
 
 if TYPE_CHECKING:
     import torch
@@ -17,27 +18,25 @@ _FIELD = "scoring.judges.siglip"
 
 
 class SiglipScore:
-    """Cosine of image and caption, in [-1, 1]; a `Judge`.
+    """Cosine of image and caption, in [-1, 1]; a `JudgeModel`.
 
     SigLIP's own probability is a sigmoid of it, which keeps the order and leaves hardly any differences near 0 and 1.
     """
-
-    column = "siglip_score"
 
     def __init__(self, judge: SiglipJudge, device: str) -> None:
         self.model = judge.model
         self._scorer = ClipScorer(judge, device, clipped=False, field=_FIELD)
 
     def load(self) -> None:
-        """See `Judge`."""
+        """See `JudgeModel`."""
         self._scorer.load()
 
     def prepare(self, image: np.ndarray) -> torch.Tensor:
-        """See `Judge`."""
+        """See `JudgeModel`."""
         return self._scorer.prepare(image)
 
     def score(self, prepared: Sequence[torch.Tensor], captions: Sequence[str]) -> np.ndarray:
-        """See `Judge`."""
+        """See `JudgeModel`."""
         return self._scorer.score(prepared, captions).scores
 
 
@@ -48,3 +47,6 @@ def check_siglip(judge: SiglipJudge) -> None:
         ModelError: see `check_model`.
     """
     check_model(judge, _FIELD)
+
+
+JUDGE = HeldOutJudge("siglip", SiglipScore, check_siglip)

@@ -13,19 +13,18 @@ from synthvlm_dagster.errors import ModelError
 from synthvlm_dagster.models.devices import usable_device
 from synthvlm_dagster.models.quiet import quiet_models
 from synthvlm_dagster.models.transformers import check_transformers_model, load_transformers_model
-from synthvlm_dagster.recipe import VqaJudge
+from synthvlm_dagster.recipe.judges.vqa import VqaJudge
+from synthvlm_dagster.scores.judge import HeldOutJudge
 
 _FIELD = "scoring.judges.vqa"
 
 
 class VqaScore:
-    """P("Yes" | image, question about the caption), in [0, 1]; a `Judge`.
+    """P("Yes" | image, question about the caption), in [0, 1]; a `JudgeModel`.
 
     The question is put through the model's own chat template, with the image before it. The probability is that of
     the answer's first token, among all tokens, at the place where the model begins to answer (arXiv 2404.01291, eq. 1).
     """
-
-    column = "vqa_score"
 
     def __init__(self, judge: VqaJudge, device: str) -> None:
         self.model = judge.model
@@ -33,15 +32,15 @@ class VqaScore:
         self._device = device
 
     def load(self) -> None:
-        """See `Judge`."""
+        """See `JudgeModel`."""
         _ = self._loaded, self._answer_token
 
     def prepare(self, image: np.ndarray) -> Image.Image:
-        """See `Judge`; how the model cuts an image up depends on the text, so this only wraps it."""
+        """See `JudgeModel`; how the model cuts an image up depends on the text, so this only wraps it."""
         return Image.fromarray(image)
 
     def score(self, prepared: Sequence[Image.Image], captions: Sequence[str]) -> np.ndarray:
-        """See `Judge`."""
+        """See `JudgeModel`."""
         size = self._judge.batch_size
         parts = [
             self._score_batch(prepared[start : start + size], captions[start : start + size])
@@ -112,3 +111,6 @@ def check_vqa(judge: VqaJudge) -> None:
         ModelError: it is neither a hub id nor a folder with a configuration and safetensors weights.
     """
     check_transformers_model(judge.model, f"{_FIELD}.model")
+
+
+JUDGE = HeldOutJudge("vqa", VqaScore, check_vqa)

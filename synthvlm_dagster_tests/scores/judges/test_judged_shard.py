@@ -14,7 +14,8 @@ from synthvlm_dagster.operations.outdated import shards_to_score
 from synthvlm_dagster.recipe import Recipe, Scoring
 from synthvlm_dagster.scores.clip import ClipScorer, ClipScores
 from synthvlm_dagster.scores.inspection import inspect_scores
-from synthvlm_dagster.scores.judges import Judge, recipe_judges
+from synthvlm_dagster.scores.judge import JudgeModel
+from synthvlm_dagster.scores.judges import recipe_judges
 from synthvlm_dagster.scores.naming import judge_table, scorer_name, scores_table, scoring_version
 from synthvlm_dagster.scores.shard import missing_scores, read_scores, score_shard, scores_schema, unmeasured_shards
 from synthvlm_dagster.store.storage import Storage
@@ -66,9 +67,9 @@ class NoScorer(ClipScorer):
 class Dying:
     """A judge that dies after so many batches, and counts what it has measured."""
 
-    def __init__(self, judge: Judge, batches_to_live: int = 1000) -> None:
+    def __init__(self, judge: JudgeModel, batches_to_live: int = 1000) -> None:
         self._judge = judge
-        self.column, self.model, self.load, self.prepare = judge.column, judge.model, judge.load, judge.prepare
+        self.model, self.load, self.prepare = judge.model, judge.load, judge.prepare
         self.batches_to_live = batches_to_live
         self.measured = 0
 

@@ -11,8 +11,13 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageClassification, AutoModelForImageTextToText, AutoProcessor, ViTImageProcessor
 
 from synthvlm_dagster.errors import ModelError
-from synthvlm_dagster.recipe import AestheticJudge, Judges, SafetyJudge, Scoring, SiglipJudge, VqaJudge
-from synthvlm_dagster.scores.judges import Judge, check_judges, recipe_judges
+from synthvlm_dagster.recipe import JUDGE_SETTINGS, Judges, Scoring
+from synthvlm_dagster.recipe.judges.aesthetic import AestheticJudge
+from synthvlm_dagster.recipe.judges.safety import SafetyJudge
+from synthvlm_dagster.recipe.judges.siglip import SiglipJudge
+from synthvlm_dagster.recipe.judges.vqa import VqaJudge
+from synthvlm_dagster.scores.judge import JudgeModel
+from synthvlm_dagster.scores.judges import HELD_OUT_JUDGES, check_judges, recipe_judges
 from synthvlm_dagster.scores.judges.aesthetic import AestheticScore, read_head
 from synthvlm_dagster.scores.judges.safety import SafetyScore
 from synthvlm_dagster.scores.judges.siglip import SiglipScore
@@ -28,7 +33,7 @@ def images() -> list[np.ndarray]:
     return [chance.integers(0, 256, (40 + number, 50, 3), dtype=np.uint8) for number in range(4)]
 
 
-def judged(judge: Judge, images: list[np.ndarray]) -> np.ndarray:
+def judged(judge: JudgeModel, images: list[np.ndarray]) -> np.ndarray:
     judge.load()
     values = judge.score([judge.prepare(image) for image in images], CAPTIONS)
     assert (values.dtype, values.shape) == (np.float64, (len(images),))
@@ -171,7 +176,13 @@ def test_columns_of_the_judges_that_are_on(models: Path) -> None:
     assert Judges().columns == ()
     some = Judges.model_validate({"vqa": {"model": "x/y"}, "siglip": {}})
     assert some.columns == ("siglip_score", "vqa_score")
-    assert [judge.column for judge in recipe_judges(Scoring(judges=some)).values()] == list(some.columns)
+    assert [JUDGE_SETTINGS[name].column for name in recipe_judges(Scoring(judges=some))] == list(some.columns)
+
+
+def test_every_judge_has_its_settings_and_a_word_in_the_readme() -> None:
+    assert set(HELD_OUT_JUDGES) == set(JUDGE_SETTINGS)
+    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    assert [name for name in JUDGE_SETTINGS if f"`{name}`" not in text] == []
 
 
 def aesthetic(head: Path, clip: Path) -> AestheticJudge:

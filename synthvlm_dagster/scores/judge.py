@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 
-class Judge(Protocol):
-    """A measure of images that selection does not optimise; its model is loaded when it is asked to."""
+class JudgeModel(Protocol):
+    """The model of a judge; loaded when it is asked to."""
 
-    column: str
-    """Where its values stand in the scores."""
     model: str
     """Names its models, for errors."""
 
@@ -34,3 +33,18 @@ class Judge(Protocol):
     def score(self, prepared: Sequence[Any], captions: Sequence[str]) -> np.ndarray:
         """One value for each prepared image with its caption: float64, shape (len(prepared),)."""
         ...
+
+
+@dataclass(frozen=True)
+class HeldOutJudge:
+    """A measure of images that selection does not optimise; what it gives stands in its `JudgeSetting`.
+
+    Attributes:
+        name: in the recipe.
+        model: its model, by its section of the recipe and the torch device (`scoring.device`); loads nothing yet.
+        check: refuses a section, without network, whose model cannot be loaded whatever happens, with a ModelError.
+    """
+
+    name: str
+    model: Callable[[Any, str], JudgeModel]
+    check: Callable[[Any], None]

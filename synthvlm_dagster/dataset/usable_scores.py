@@ -1,4 +1,4 @@
-"""The pool of scored images that pairs are selected from, and what must hold of it."""
+"""What must hold of the scores that pairs are selected from."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from synthvlm_dagster.dataset.best_attempts import MERIT
 from synthvlm_dagster.errors import SelectionError
-
-MERIT = "_merit"
 
 _ALWAYS = ("image_id", "caption_id", "attempt", "shard", "text", "clip_score", "ssim")
 _USABLE = pl.all_horizontal(pl.col("clip_score", "ssim").is_finite().fill_null(False))
 
 
-def best_merits(scores: pl.LazyFrame, merit: pl.Expr) -> pl.DataFrame:
+def highest_merits(scores: pl.LazyFrame, merit: pl.Expr) -> pl.DataFrame:
     """The highest merit among each caption's images, of scores that can be selected from.
 
     Args:
