@@ -11,6 +11,7 @@ import pytest
 
 from synthvlm_dagster.errors import ModelError
 from synthvlm_dagster.operations.outdated import shards_to_score
+from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Recipe, Scoring
 from synthvlm_dagster.scores.clip import ClipScorer, ClipScores
 from synthvlm_dagster.scores.inspection import inspect_scores
@@ -132,10 +133,10 @@ def test_a_new_judge_makes_recorded_shards_due_again(recipe: Recipe, judged: Rec
         for shard in recipe.shard_keys:
             instance.report_runless_asset_event(dg.AssetMaterialization("image_scores", partition=shard))
         score(recipe, storage)
-        assert shards_to_score(instance, recipe, storage) == []
-        assert shards_to_score(instance, judged, storage) == [SHARD]
+        assert shards_to_score(instance, Dataset(recipe)) == []
+        assert shards_to_score(instance, Dataset(judged)) == [SHARD]
         score(judged, storage)
-        assert shards_to_score(instance, judged, storage) == []
+        assert shards_to_score(instance, Dataset(judged)) == []
 
 
 @pytest.mark.parametrize("batches_to_live", [0, 1, 2, 3])
