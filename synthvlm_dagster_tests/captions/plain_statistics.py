@@ -9,7 +9,7 @@ SPECIAL = "".join(special_characters())
 
 
 def measure_plainly(text, flagged, bare_text=None, n=10):
-    """All statistics of one text, as in `rules.STATISTICS`; lengths are those of `bare_text` where it is given."""
+    """All statistics of one text, as in `STATISTICS`; lengths are those of `bare_text` where it is given."""
     measured_text = text if bare_text is None else bare_text
     refined = words(text)
     return {

@@ -23,9 +23,9 @@ from synthvlm_dagster.captions.character_classes import (
     special_characters,
 )
 from synthvlm_dagster.captions.flagged_words import default_flagged_words
-from synthvlm_dagster.captions.rules import measure_captions
+from synthvlm_dagster.captions.text_statistics import measure_captions
 from synthvlm_dagster.recipe import CurationRules
-from synthvlm_dagster_tests.captions.plain_rules import measure_plainly, word_repetition, words
+from synthvlm_dagster_tests.captions.plain_statistics import measure_plainly, word_repetition, words
 
 DATA_JUICER = Path(__file__).parents[3] / "shared" / "data" / "data_juicer"
 needs_data_juicer = pytest.mark.skipif(

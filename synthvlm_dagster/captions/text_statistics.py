@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from synthvlm_dagster.captions.character_classes import character_classes, lower_case
 from synthvlm_dagster.captions.flagged_words import default_flagged_words
+from synthvlm_dagster.recipe.rule import CAPTION_PLACE
 
 if TYPE_CHECKING:
     from synthvlm_dagster.captions.kernels import WordTable
 
-TEXT_PLACE = "{caption}"
 NGRAM = 10
 
 STATISTICS = {
@@ -63,9 +63,11 @@ def measure_captions(
         ValueError: the template has no place for the caption, or a text is null.
         TypeError: the texts are not strings, or no list of them.
     """
-    template = TEXT_PLACE if template is None else template
-    if TEXT_PLACE not in template:
-        raise ValueError(f"the template {template!r} does not contain {TEXT_PLACE}, the place where the caption goes")
+    template = CAPTION_PLACE if template is None else template
+    if CAPTION_PLACE not in template:
+        raise ValueError(
+            f"the template {template!r} does not contain {CAPTION_PLACE}, the place where the caption goes"
+        )
     flagged = _word_table(default_flagged_words() if flagged_words is None else flagged_words)
     column = _column(texts)
     batches = [column.slice(start, _BATCH) for start in range(0, len(column), _BATCH)]
@@ -89,7 +91,7 @@ def _measure_batch(texts: pl.Series, template: str, flagged: WordTable, bare_len
     measure_texts(
         utf8,
         offsets,
-        Template(*_joined(template.split(TEXT_PLACE))),
+        Template(*_joined(template.split(CAPTION_PLACE))),
         NGRAM,
         bare_lengths,
         Characters(character_classes(), lower_case()),
@@ -98,8 +100,8 @@ def _measure_batch(texts: pl.Series, template: str, flagged: WordTable, bare_len
     )
     rows = np.flatnonzero(measured.irregular)
     if rows.size:
-        wrapped = [template.replace(TEXT_PLACE, _text(utf8[offsets[row] : offsets[row + 1]])) for row in rows]
-        again = _measure_batch(_column([text.lower() for text in wrapped]), TEXT_PLACE, flagged, bare_lengths)
+        wrapped = [template.replace(CAPTION_PLACE, _text(utf8[offsets[row] : offsets[row + 1]])) for row in rows]
+        again = _measure_batch(_column([text.lower() for text in wrapped]), CAPTION_PLACE, flagged, bare_lengths)
         for name in ("word_rep_ratio", "flagged_words_ratio"):
             statistics[name][rows] = again[name]
     return pl.DataFrame(statistics, schema=SCHEMA)
