@@ -61,6 +61,8 @@ class Rule(ABC, Generic[Settings]):
     @property
     def place(self) -> int:
         """See `RuleSetting`."""
+        if self.name not in RULE_SETTINGS:
+            raise ImportError(f"the rule {self.name} has a file in captions/rules, but none in recipe/rules")
         return RULE_SETTINGS[self.name].place
 
     @property

@@ -13,11 +13,8 @@ __all__ = ["COSTLY_RULES", "RULES", "TEMPLATE_RULES"]
 RULES: dict[str, Rule[Any]] = find_parts(__name__, "RULE")
 """By name, in the order in which they are asked."""
 
-if RULES.keys() != RULE_SETTINGS.keys():
-    raise ImportError(
-        f"{', '.join(sorted(RULES.keys() ^ RULE_SETTINGS.keys()))}: every rule has a file in captions/rules and one in "
-        "recipe/rules"
-    )
+if without_file := RULE_SETTINGS.keys() - RULES.keys():
+    raise ImportError(f"{', '.join(sorted(without_file))}: with a file in recipe/rules, but none in captions/rules")
 
 COSTLY_RULES = tuple(name for name, rule in RULES.items() if isinstance(rule, CostlyRule))
 """Those whose statistic takes a model or an endpoint."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import BinaryIO
 
-from synthvlm_dagster.captions.formats.base import FormatError
+from synthvlm_dagster.captions.parsing.format_errors import FormatError
 
 UNDECODABLE = "surrogateescape"
 """Codec error handler: each undecodable byte becomes a lone surrogate, which marks the one row that holds it."""

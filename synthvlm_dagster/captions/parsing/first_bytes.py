@@ -6,7 +6,7 @@ import codecs
 import re
 
 from synthvlm_dagster.captions.files import SourceFile
-from synthvlm_dagster.captions.formats.base import FormatError
+from synthvlm_dagster.captions.parsing.format_errors import FormatError
 
 _HEAD_BYTES = 1 << 16
 _PAGE = re.compile(rb"\s*<(!doctype html|html|\?xml)\b", re.IGNORECASE)

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synthvlm_dagster.captions.formats.web_tables import Selection
+from synthvlm_dagster.captions.parsing.web_tables import Selection
 from synthvlm_dagster.captions.rows import CONTROL_CHARACTERS, ROW_SCHEMA
 
 # The empty text and every text that str.isspace() holds for: it counts four separators that \s does not.

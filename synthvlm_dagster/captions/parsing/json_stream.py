@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 import ijson
 
 from synthvlm_dagster.captions.files import SourceFile
-from synthvlm_dagster.captions.formats.base import FormatError
-from synthvlm_dagster.captions.formats.text import UNDECODABLE
+from synthvlm_dagster.captions.parsing.format_errors import FormatError
+from synthvlm_dagster.captions.parsing.text import UNDECODABLE
 from synthvlm_dagster.captions.rows import UNREADABLE
 
 _BLOCK = 1 << 16

@@ -1,23 +1,12 @@
-"""What every format has in common: the shape of a reader, its error, and the check of column names."""
+"""What is wrong with a file that is not in the layout that it was read as."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import polars as pl
-
-from synthvlm_dagster.captions.files import SourceFile
-from synthvlm_dagster.recipe import CaptionSource, SourceColumns
-
-Frames = Iterator[pl.DataFrame]
-Reader = Callable[[SourceFile, CaptionSource], Frames]
-"""Takes a file, which it may open more than once, and its source's settings; yields frames of `rows.ROW_SCHEMA`.
-
-A row that it cannot use carries its problem; a file that is not in the layout at all raises FormatError.
-"""
-
+from synthvlm_dagster.recipe import SourceColumns
 
 # How columns of captions are often called.
 _LIKELY_TEXT = re.compile(r"[\w -]*(caption|text|prompt|title|description)[\w -]*", re.IGNORECASE)

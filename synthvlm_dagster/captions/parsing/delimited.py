@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
 from synthvlm_dagster.captions.files import SourceFile
-from synthvlm_dagster.captions.formats.base import FormatError, Frames, require_columns
-from synthvlm_dagster.captions.formats.text import lines, whole_lines
-from synthvlm_dagster.captions.rows import MISSING, Row, to_frames
+from synthvlm_dagster.captions.parsing.format_errors import FormatError, require_columns
+from synthvlm_dagster.captions.parsing.sample import Sample
+from synthvlm_dagster.captions.parsing.text import lines
+from synthvlm_dagster.captions.rows import MISSING, Frames, Row, to_frames
 from synthvlm_dagster.recipe import CaptionSource, SourceColumns
 
 CC3M_COLUMNS = ("caption", "url")
 CC12M_COLUMNS = ("url", "caption")
-_PARTIPROMPTS = SourceColumns(text="Prompt")
 _CAPTION_AND_URL = SourceColumns(text="caption", image="url")
 _URL = re.compile("https?://")
+_ONLY_URL = re.compile(rb"https?://\S.*")
 # Records looked at before columns count as swapped.
 _PEEKED = 100
-
-
-def read_csv(file: SourceFile, source: CaptionSource) -> Frames:
-    """Comma-separated values, quoted as in RFC 4180, with or without a line of column names.
-
-    The source's `separator` may be another character.
-    """
-    with file.open() as stream:
-        # In strict mode a stray quote costs its own record; otherwise it swallows the lines up to the next quote.
-        reader = csv.reader(whole_lines(stream, newline=""), strict=True, delimiter=source.separator)
-        yield from _table(_csv_records(reader), source)
 
 
 def read_tsv(file: SourceFile, source: CaptionSource) -> Frames:
@@ -40,30 +29,35 @@ def read_tsv(file: SourceFile, source: CaptionSource) -> Frames:
     Quotes are part of the text, except a pair around a whole field with every quote inside doubled.
     """
     with file.open() as stream:
-        yield from _table(_tsv_records(stream), source)
+        yield from delimited_rows(tsv_records(stream), source)
 
 
-def read_partiprompts(file: SourceFile, source: CaptionSource) -> Frames:
-    """PartiPrompts: tab-separated with the columns Prompt, Category, Challenge, Note."""
-    return read_tsv(file, source.model_copy(update={"columns": source.columns or _PARTIPROMPTS, "header": True}))
+def names_columns(source: CaptionSource) -> bool:
+    """Whether a source names columns of its own, so that the file is no published table."""
+    return bool(source.columns or source.column_names or not source.header)
 
 
-def read_cc3m(file: SourceFile, source: CaptionSource) -> Frames:
-    """Conceptual Captions 3M: tab-separated caption and url.
+def is_conceptual(sample: Sample, source: CaptionSource, names: tuple[str, ...], are_urls: list[bool]) -> bool:
+    """Whether a file is one of Google's Conceptual Captions, by its header or by which of two fields is a URL."""
+    if not sample.has_tabs or names_columns(source):
+        return False
+    has_header = sample.fields == [name.encode() for name in names]
+    return has_header or [_ONLY_URL.fullmatch(field.strip()) is not None for field in sample.fields] == are_urls
 
-    It is published without a line of column names; the line that img2dataset's guide adds is one where it stands.
+
+def read_conceptual(file: SourceFile, source: CaptionSource, names: tuple[str, ...]) -> Frames:
+    """A table of captions and URLs, with or without a line of column names.
+
+    Args:
+        file: where it is.
+        source: its settings.
+        names: the columns, in the order in which the layout has them.
+
+    Raises:
+        FormatError: the captions are URLs, and the URLs are not.
     """
-    return _read_conceptual(file, source, CC3M_COLUMNS)
-
-
-def read_cc12m(file: SourceFile, source: CaptionSource) -> Frames:
-    """Conceptual 12M: tab-separated url and caption; as `read_cc3m`."""
-    return _read_conceptual(file, source, CC12M_COLUMNS)
-
-
-def _read_conceptual(file: SourceFile, source: CaptionSource, names: tuple[str, ...]) -> Frames:
     with file.open() as stream:
-        records = _tsv_records(stream)
+        records = tsv_records(stream)
         peeked = list(islice(records, _PEEKED))
         has_header = source.header and "header" in source.model_fields_set
         names_itself = peeked[:1] in ([list(CC3M_COLUMNS)], [list(CC12M_COLUMNS)])
@@ -73,7 +67,7 @@ def _read_conceptual(file: SourceFile, source: CaptionSource, names: tuple[str, 
         if columns == _CAPTION_AND_URL:
             _require_captions_and_urls(peeked, names)
         named = source.model_copy(update={"columns": columns, "header": False, "column_names": names})
-        yield from _table(chain(peeked, records), named)
+        yield from delimited_rows(chain(peeked, records), named)
 
 
 def _require_captions_and_urls(records: list[list[str]], names: tuple[str, ...]) -> None:
@@ -87,23 +81,22 @@ def _require_captions_and_urls(records: list[list[str]], names: tuple[str, ...])
         )
 
 
-def _tsv_records(stream: BinaryIO) -> Iterator[list[str]]:
+def tsv_records(stream: BinaryIO) -> Iterator[list[str]]:
+    """The fields of each line."""
     return ([_unquoted(field) for field in line.split("\t")] for line in lines(stream))
 
 
-def _csv_records(reader: Any) -> Iterator[list[str] | str]:
-    """Records, or what is wrong with one: for each of its lines, as a quote that is not closed takes many along."""
-    while True:
-        lines_before = reader.line_num
-        try:
-            yield next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield from [f"the record is not valid CSV: {error}"] * max(1, reader.line_num - lines_before)
+def delimited_rows(records: Iterator[list[str] | str], source: CaptionSource) -> Frames:
+    """Frames of the records of a table.
 
+    Args:
+        records: fields of each record, or what is wrong with it; the first holds the columns' names, unless the source
+            has none.
+        source: its settings.
 
-def _table(records: Iterator[list[str] | str], source: CaptionSource) -> Frames:
+    Raises:
+        FormatError: there is no first record, or a column that the source names is not there.
+    """
     columns = source.columns or SourceColumns()
     first = next(records, None)
     names = [] if source.header else list(source.column_names or ())
