@@ -105,12 +105,11 @@ class Rule(ABC, Generic[Settings]):
             SynthVLMError: nothing can be measured at all.
         """
 
-    def kept_text(self, settings: Settings, digits: int = 6) -> str:
+    def kept_text(self, settings: Settings) -> str:
         """What it keeps, in a few signs, for example `0.1–0.4`.
 
         Args:
             settings: of the recipe.
-            digits: of numbers, at most.
         """
         raise NotImplementedError
 
@@ -146,9 +145,9 @@ class BoundedStatistic(Rule[Bounds]):
         may_be_unmeasured = isinstance(settings, MayBeUnmeasured)
         return Judgement(np.equal(noted, _BROKEN), np.equal(noted, _UNMEASURED) if may_be_unmeasured else None)
 
-    def kept_text(self, settings: Bounds, digits: int = 6) -> str:
+    def kept_text(self, settings: Bounds) -> str:
         """For example `0.1–0.4`, `≥ 0.6`, `any`."""
-        return bounds_text(settings, digits)
+        return bounds_text(settings)
 
 
 @dataclass(frozen=True)
@@ -248,9 +247,9 @@ class CostlyRule(Rule[Settings]):
         values = captions.measured(self.name, values)
         return Judgement(outside(values, self.bounds(settings)), np.isnan(values))
 
-    def kept_text(self, settings: Settings, digits: int = 6) -> str:
+    def kept_text(self, settings: Settings) -> str:
         """See `bounds_text`."""
-        return bounds_text(self.bounds(settings), digits)
+        return bounds_text(self.bounds(settings))
 
 
 def outside(values: np.ndarray, bounds: Bounds) -> np.ndarray:
@@ -259,9 +258,9 @@ def outside(values: np.ndarray, bounds: Bounds) -> np.ndarray:
     return below if bounds.max is None else below | (values > bounds.max)
 
 
-def bounds_text(bounds: Bounds, digits: int = 6) -> str:
+def bounds_text(bounds: Bounds) -> str:
     """An interval in a few signs: `0.1–0.4`, `≥ 0.6`, `≤ 5500`, `any`."""
-    least, most = (None if side is None else f"{side:.{digits}g}" for side in (bounds.min, bounds.max))
+    least, most = (None if side is None else f"{side:.10g}" for side in (bounds.min, bounds.max))
     if least and most:
         return f"{least}–{most}"
     if least:

@@ -38,7 +38,7 @@ class DuplicatesRule(Rule[Duplicates]):
             copies[unique] = near_duplicates(texts, settings.similarity, captions.on_progress)
         return Judgement(copies)
 
-    def kept_text(self, settings: Duplicates, digits: int = 6) -> str:
+    def kept_text(self, settings: Duplicates) -> str:
         """Always the first of each."""
         return "the first of each"
 

@@ -22,7 +22,7 @@ class LlmJudgeRule(CostlyRule[LlmJudge]):
         """1 is yes."""
         return Bounds(min=1.0)
 
-    def kept_text(self, settings: LlmJudge, digits: int = 6) -> str:
+    def kept_text(self, settings: LlmJudge) -> str:
         """Yes."""
         return "yes"
 

@@ -21,9 +21,9 @@ class KeepTopRule(Rule[KeepTop]):
         similarity = captions.statistics["image_text_similarity"]
         return Judgement(below_the_best(settings, similarity, captions.kept), np.isnan(similarity))
 
-    def kept_text(self, settings: KeepTop, digits: int = 6) -> str:
+    def kept_text(self, settings: KeepTop) -> str:
         """For example `the best 40 %`."""
-        return f"the best {100 * settings.share:.{digits}g} %"
+        return f"the best {100 * settings.share:.10g} %"
 
 
 def below_the_best(rule: KeepTop, similarity: np.ndarray, kept: np.ndarray) -> np.ndarray:

@@ -42,9 +42,9 @@ class LanguageRule(Rule[Language]):
         assert noted is not None
         return Judgement(noted)
 
-    def kept_text(self, settings: Language, digits: int = 6) -> str:
+    def kept_text(self, settings: Language) -> str:
         """For example `en, de, ≥ 0.5`."""
-        least = f", ≥ {settings.min_score:.{digits}g}" if settings.min_score else ""
+        least = f", ≥ {settings.min_score:.10g}" if settings.min_score else ""
         return ", ".join(settings.keep) + least
 
 
