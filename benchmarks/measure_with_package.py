@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from synthvlm_dagster.captions.rules import measure_captions
+from synthvlm_dagster.captions.text_statistics import measure_captions
 
 work = Path(sys.argv[1])
 settings = json.loads((work / "settings.json").read_text(encoding="utf-8"))

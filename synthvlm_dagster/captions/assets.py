@@ -7,11 +7,12 @@ import dagster as dg
 import polars as pl
 
 from synthvlm_dagster.captions.curate import CURATION_COLUMNS, Curator
-from synthvlm_dagster.captions.measures.costly import measurement_stores
-from synthvlm_dagster.captions.measures.llm_judge import judge_cost
+from synthvlm_dagster.captions.kept_by_template import write_kept_by_template
+from synthvlm_dagster.captions.measures.costly import costs_of_measuring, measurement_stores
 from synthvlm_dagster.captions.readers import RAW_COLUMNS, RAW_SCHEMA, read_captions, source_version
 from synthvlm_dagster.captions.summaries import (
     borderline_markdown,
+    kept_by_template_markdown,
     measurements_markdown,
     most_rejected_markdown,
     problems_by_source,
@@ -19,10 +20,8 @@ from synthvlm_dagster.captions.summaries import (
     rejections_markdown,
     sources_markdown,
     statistics_markdown,
-    text_forms_markdown,
 )
 from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
-from synthvlm_dagster.captions.text_forms import write_kept_by_text
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.markdown import shortened
 from synthvlm_dagster.orchestration.dataset import Dataset
@@ -120,21 +119,20 @@ def curate(dataset: Dataset) -> dg.AssetsDefinition:
             for kept, others in curator.split(storage.batches(RAW)):
                 write_curated(kept)
                 write_rejected(others)
-        write_kept_by_text(storage, curator)
+        write_kept_by_template(storage, curator)
         curated, rejected = storage.scan(CURATED), storage.scan(REJECTED)
         count = curated.select(pl.len()).collect().item()
         by_rule = rejections_by_rule(rejected, curation)
         shared: dict[str, Any] = {
             "kept_share": count / curator.rows,
+            **costs_of_measuring(stores, curation),
             "rejected_by_rule": markdown(rejections_markdown(by_rule, curator.rows)),
-            "kept_by_text": markdown(text_forms_markdown(curator.kept_by_text, curator.rows, curation.text_template)),
+            "kept_by_template": markdown(
+                kept_by_template_markdown(curator.kept_by_template, curator.rows, curation.text_template)
+            ),
         }
         if stores:
             shared["measurements"] = markdown(measurements_markdown(stores.values()))
-        if curation.rules.judge:
-            judge, rule = stores["judge"], curation.rules.judge
-            shared["judge_cost_dollars"] = judge_cost(**judge.spent, rule=rule)
-            shared["judge_cost_dollars_so_far"] = judge_cost(**judge.spent_so_far(), rule=rule)
         curated_only = {"borderline": markdown(borderline_markdown(curated, rejected, curation))}
         rejected_only = {"most_rejected": markdown(most_rejected_markdown(rejected, curation))}
         for key, table, captions, columns, own in (

@@ -50,7 +50,7 @@ class WordTable(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """Where the statistics are written, one value for each text; they are defined in `rules.STATISTICS`.
+    """Where the statistics are written, one value for each text; they are defined in `text_statistics.STATISTICS`.
 
     `irregular` are the texts whose lower case is not one code point for one code point: their word_rep_ratio and
     flagged_words_ratio are right only for the text made lower-case.

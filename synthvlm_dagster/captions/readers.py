@@ -15,7 +15,9 @@ from urllib.parse import unquote
 import polars as pl
 
 from synthvlm_dagster.captions.files import SourceFile, find_files
-from synthvlm_dagster.captions.formats import READERS, FormatError, detect_format, read_head, require_text
+from synthvlm_dagster.captions.formats import FORMATS, detect_format
+from synthvlm_dagster.captions.parsing.first_bytes import read_head, require_text
+from synthvlm_dagster.captions.parsing.format_errors import FormatError
 from synthvlm_dagster.errors import CaptionSourceError, SynthVLMError
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.progress import Progress
@@ -53,7 +55,6 @@ _ENOUGH_TO_JUDGE = 10_000
 # Of a source that sets no share: a tenth of its rows may be bad; of a small one this many, but never more than half.
 _DEFAULT_SHARE = 0.1
 _DEFAULT_ROWS = 10
-_BINARY = frozenset({"parquet", "coyo", "laion", "laion-coco", "datacomp", "huggingface", "webdataset"})
 _DAMAGED = (EOFError, BadGzipFile, zlib.error, lzma.LZMAError)
 # A location that stands on its own: an absolute path, or a URL of any scheme (data: has no slashes).
 _CLIMBS = r"(?i)(\.|%2e){2}"
@@ -104,11 +105,11 @@ def file_format(file: SourceFile, source: CaptionSource) -> str:
     with _explained(file, source):
         head = read_head(file)
         layout = source.format if source.format != "auto" else detect_format(file, head, source)
-        if layout not in _BINARY:
+        if layout is None or FORMATS[layout].is_text:
             require_text(head)
         if layout is None:
             raise FormatError(
-                "the format cannot be told from name and content", f"Name it: format is one of {', '.join(READERS)}"
+                "the format cannot be told from name and content", f"Name it: format is one of {', '.join(FORMATS)}"
             )
         if unused := source.unused_settings(layout):
             raise FormatError(
@@ -140,7 +141,7 @@ def _read_source(source: CaptionSource, on_progress: Callable[[str], None]) -> I
 
 def _read_file(file: SourceFile, source: CaptionSource, layout: str) -> Iterator[pl.DataFrame]:
     with _explained(file, source):
-        for rows in READERS[layout](file, source):
+        for rows in FORMATS[layout].read(file, source):
             yield _identified(rows, source, file)
 
 

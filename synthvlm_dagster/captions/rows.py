@@ -23,6 +23,9 @@ ROW_SCHEMA = pl.Schema(
     }
 )
 
+Frames = Iterator[pl.DataFrame]
+"""Frames with the columns of `ROW_SCHEMA`."""
+
 UNREADABLE = "\ufdd0"
 """Stands in a text for what is no Unicode; a code point that Unicode reserves for such internal uses."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import polars as pl
 
-from synthvlm_dagster.captions.curate import CARRIED_RULES, COSTLY_RULES, LENGTH_RULES, RATIO_RULES, UNREADABLE_ROW
+from synthvlm_dagster.captions.curate import UNREADABLE_ROW
 from synthvlm_dagster.captions.measures.measurements import MeasurementStore
+from synthvlm_dagster.captions.rules import RULES
 from synthvlm_dagster.markdown import as_markdown_text, markdown_table, shortened
 from synthvlm_dagster.recipe import Bounds, Curation
 
@@ -16,10 +16,6 @@ EXAMPLES = 10
 """Captions shown of each rule, in each of the two tables of examples."""
 
 _QUANTILES = {"min": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "max": 1.0}
-STATISTIC_RULES = (*LENGTH_RULES, *RATIO_RULES, *CARRIED_RULES, "language", *COSTLY_RULES)
-"""Rules that judge captions by a measured number."""
-
-_STATISTIC_OF = {"language": "language_score"}
 
 
 def rejections_by_rule(rejected: pl.LazyFrame, curation: Curation) -> pl.DataFrame:
@@ -53,17 +49,17 @@ def statistics_markdown(measured: pl.LazyFrame, curation: Curation) -> str:
     """Markdown table of each statistic's spread over the captions it was measured on, with the rule's bounds."""
     columns = measured.collect_schema().names()
     rows = []
-    for rule in STATISTIC_RULES:
-        statistic = _STATISTIC_OF.get(rule, rule)
-        if statistic not in columns:
+    for name, rule in RULES.items():
+        statistic = rule.statistic
+        if statistic is None or statistic not in columns:
             continue
         # One column at a time: of millions of captions only one statistic stands in memory.
         quantiles = [pl.col(statistic).quantile(share).alias(name) for name, share in _QUANTILES.items()]
         spread = (
             measured.select(pl.col(statistic).count().alias("count"), *quantiles).collect(engine="streaming").row(0)
         )
-        if spread[0] or getattr(curation.rules, rule):
-            rows.append((rule, kept_text(curation, rule), *spread))
+        if spread[0] or curation.rules[name]:
+            rows.append((name, kept_text(curation, name), *spread))
     return markdown_table(("statistic", "keep", "measured#", *(f"{name}#" for name in _QUANTILES)), rows)
 
 
@@ -103,11 +99,11 @@ def borderline_markdown(curated: pl.LazyFrame, rejected: pl.LazyFrame, curation:
     return markdown_table(("rule", "keep", "value#", "verdict", "caption"), rows) if rows else "No rule has bounds."
 
 
-def text_forms_markdown(kept_by_text: Mapping[str, int], rows: int, ours: str) -> str:
-    """Markdown table of the share of captions that the ratio rules keep, by the form of the text that they measure."""
+def kept_by_template_markdown(kept_by_template: Mapping[str, int], rows: int, ours: str) -> str:
+    """Markdown table of the share of captions that the ratio rules keep, by the template of the text they measure."""
     cells = [
         (as_markdown_text(repr(template)), kept, f"{kept / rows:.2%}", "this recipe" if template == ours else "")
-        for template, kept in kept_by_text.items()
+        for template, kept in kept_by_template.items()
     ]
     return markdown_table(("text that is measured", "kept#", "share#", "used by"), cells)
 
@@ -185,25 +181,14 @@ def _distance(rule: str, bounds: Bounds) -> pl.Expr:
 
 def _bounds(curation: Curation, rule: str) -> Bounds | None:
     """The rule's bounds, when it is on and has any."""
-    settings: Any = getattr(curation.rules, rule, None)
+    settings = None if rule == UNREADABLE_ROW else curation.rules[rule]
     is_bounded = isinstance(settings, Bounds) and (settings.min is not None or settings.max is not None)
     return settings if is_bounded else None
 
 
 def kept_text(curation: Curation, rule: str) -> str:
-    """What a rule keeps, in a few signs: `0.1–0.4`, `en`, `off`; empty for rules that have no statistic."""
-    settings: Any = getattr(curation.rules, rule, None)
-    if rule not in STATISTIC_RULES:
+    """What a rule keeps, in a few signs: `0.1–0.4`, `en`, `off`; empty for what judges by no statistic."""
+    if rule not in RULES or RULES[rule].statistic is None:
         return ""
-    if settings is None:
-        return "off"
-    if rule == "judge":
-        return "yes"
-    if rule == "language":
-        least = f", ≥ {settings.min_score:g}" if settings.min_score else ""
-        return ", ".join(settings.keep) + least
-    if settings.min is not None and settings.max is not None:
-        return f"{settings.min:g}–{settings.max:g}"
-    if settings.min is not None:
-        return f"≥ {settings.min:g}"
-    return "any" if settings.max is None else f"≤ {settings.max:g}"
+    settings = curation.rules[rule]
+    return "off" if settings is None else RULES[rule].kept_text(settings)

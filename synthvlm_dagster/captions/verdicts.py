@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from fractions import Fraction
 
 import numpy as np
 import polars as pl
 
-from synthvlm_dagster.recipe.curation import Bounds, KeepTop, MayBeUnmeasured
+from synthvlm_dagster.recipe.rule import MayBeUnmeasured
 
 
-class Facts:
-    """Columns gathered part by part, each of which is taken once."""
+class Notes:
+    """What rules note of the captions, part by part."""
 
     def __init__(self) -> None:
         self._parts: defaultdict[str, list[np.ndarray]] = defaultdict(list)
 
-    def add(self, name: str, part: np.ndarray) -> None:
-        """Append a part to a column."""
-        self._parts[name].append(part)
+    def add(self, rule: str, part: np.ndarray) -> None:
+        """Append what a rule notes of the next captions: shape (captions of the part,)."""
+        self._parts[rule].append(part)
 
-    def take(self, name: str) -> np.ndarray:
-        """The whole column, which is forgotten here."""
-        return np.concatenate(self._parts.pop(name))
+    def take(self, rule: str) -> np.ndarray | None:
+        """What a rule noted of all captions, in order, which is forgotten here; None where it noted nothing."""
+        parts = self._parts.pop(rule, None)
+        return np.concatenate(parts) if parts else None
 
 
 class Verdicts:
@@ -82,28 +81,3 @@ class Verdicts:
 
     def _names(self, mask: int) -> list[str]:
         return [rule for place, rule in enumerate(self.rules) if mask >> place & 1]
-
-
-def below_the_best(rule: KeepTop, similarity: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Which kept captions are not among the best share by similarity; of equal ones the first are the better.
-
-    Args:
-        rule: the share, of the kept captions that have a similarity; at least one stays.
-        similarity: float64, shape (captions,); NaN where there is none.
-        kept: bool, shape (captions,).
-
-    Returns:
-        bool, shape (captions,); False for captions without similarity.
-    """
-    ranked = np.flatnonzero(kept & ~np.isnan(similarity))
-    # As the recipe writes it: in floating point, 0.55 of 100 captions are 56.
-    best = math.ceil(Fraction(str(rule.share)) * len(ranked))
-    below = np.zeros(len(similarity), dtype=bool)
-    below[ranked[np.argsort(-similarity[ranked], kind="stable")[best:]]] = True
-    return below
-
-
-def outside(values: np.ndarray, bounds: Bounds) -> np.ndarray:
-    """Which values are outside of the closed interval: bool, of the values' shape; False for NaN."""
-    below = np.zeros(values.shape, dtype=bool) if bounds.min is None else values < bounds.min
-    return below if bounds.max is None else below | (values > bounds.max)

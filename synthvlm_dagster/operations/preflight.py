@@ -11,17 +11,15 @@ from typing import Literal
 
 import polars as pl
 
-from synthvlm_dagster.captions.curate import COSTLY_RULES
 from synthvlm_dagster.captions.files import find_files
 from synthvlm_dagster.captions.flagged_words import read_flagged_words
-from synthvlm_dagster.captions.measures.costly import costly_measure
-from synthvlm_dagster.captions.measures.image_text_matching import check_blip
 from synthvlm_dagster.captions.readers import file_format, read_captions
+from synthvlm_dagster.captions.rules import RULES
 from synthvlm_dagster.errors import RecipeError, StorageError, SynthVLMError
 from synthvlm_dagster.images.content_credentials import check_content_credentials
 from synthvlm_dagster.images.licences import check_licence, licence_statement
 from synthvlm_dagster.images.model_folder import check_model as check_generator
-from synthvlm_dagster.models.open_clip import check_open_clip
+from synthvlm_dagster.models.availability import models_available
 from synthvlm_dagster.recipe import JUDGE_SETTINGS, CaptionSource, Recipe
 from synthvlm_dagster.scores.clip import check_model as check_clip
 from synthvlm_dagster.scores.judges import check_judges
@@ -65,11 +63,7 @@ def check_recipe(recipe: Recipe) -> list[Finding]:
         findings.append(
             _finding("curation.flagged_words", partial(_check_flagged_words, recipe.curation.flagged_words))
         )
-    findings += [
-        _finding(f"{_RULES}.{rule}", partial(_check_costly_rule, rule, recipe))
-        for rule in COSTLY_RULES
-        if getattr(recipe.curation.rules, rule)
-    ]
+    findings += _findings_of_rules(recipe)
     findings.append(_finding("generation.model", partial(_check_generation, recipe)))
     findings.append(_finding("generation.licence", partial(_check_licence, recipe)))
     if recipe.generation.content_credentials:
@@ -78,6 +72,18 @@ def check_recipe(recipe: Recipe) -> list[Finding]:
     findings.append(_finding("scoring.ssim", partial(_check_ssim, recipe)))
     if recipe.scoring.judges.configured:
         findings.append(_finding("scoring.judges", partial(_check_judges, recipe)))
+    return findings
+
+
+def _findings_of_rules(recipe: Recipe) -> list[Finding]:
+    findings = []
+    for name in recipe.curation.rules.on:
+        try:
+            seen = RULES[name].preflight(recipe.curation)
+        except SynthVLMError as error:
+            findings.append(Finding(f"{_RULES}.{name}", "error", str(error)))
+        else:
+            findings += [Finding(f"{_RULES}.{name}", *seen)] if seen else []
     return findings
 
 
@@ -119,26 +125,10 @@ def _check_flagged_words(location: str) -> tuple[State, str]:
     return "ok", f"{location} ({len(read_flagged_words(location)):,} words)"
 
 
-def _check_costly_rule(rule: str, recipe: Recipe) -> tuple[State, str]:
-    rules = recipe.curation.rules
-    if costly_measure(rule, recipe.curation) is None:
-        return "ok", "as far as the sources carry it"
-    if rule == "image_text_similarity" and rules.image_text_similarity and rules.image_text_similarity.model:
-        check_open_clip(rules.image_text_similarity.model, rules.image_text_similarity.pretrained, f"{_RULES}.{rule}")
-        return _describe_models([rules.image_text_similarity.model])
-    if rule == "image_text_matching" and rules.image_text_matching:
-        check_blip(rules.image_text_matching)
-        return _describe_models([rules.image_text_matching.model])
-    if rule == "judge" and rules.judge:
-        return "unknown", f"{rules.judge.model} at {rules.judge.base_url} (not asked)"
-    model = rules.perplexity and (rules.perplexity.kenlm or rules.perplexity.causal_lm)
-    return _describe_models([model.model] if model else [])
-
-
 def _check_generation(recipe: Recipe) -> tuple[State, str]:
     check_generator(recipe.generation)
     refiner = recipe.generation.refiner
-    return _describe_models([recipe.generation.model, *([refiner.model] if refiner else [])])
+    return models_available([recipe.generation.model, *([refiner.model] if refiner else [])])
 
 
 def _check_licence(recipe: Recipe) -> tuple[State, str]:
@@ -154,7 +144,7 @@ def _check_content_credentials(recipe: Recipe) -> tuple[State, str]:
 
 def _check_clip_model(recipe: Recipe) -> tuple[State, str]:
     check_clip(recipe.scoring.clip)
-    return _describe_models([recipe.scoring.clip.model])
+    return models_available([recipe.scoring.clip.model])
 
 
 def _check_ssim(recipe: Recipe) -> tuple[State, str]:
@@ -170,12 +160,5 @@ def _check_ssim(recipe: Recipe) -> tuple[State, str]:
 def _check_judges(recipe: Recipe) -> tuple[State, str]:
     check_judges(recipe.scoring)
     judges = recipe.scoring.judges.on
-    state, names = _describe_models([model for name in judges for model in JUDGE_SETTINGS[name].models(judges[name])])
+    state, names = models_available([model for name in judges for model in JUDGE_SETTINGS[name].models(judges[name])])
     return state, f"{', '.join(judges)}: {names}"
-
-
-def _describe_models(models: list[str]) -> tuple[State, str]:
-    names = ", ".join(models)
-    if all(Path(model).exists() for model in models):
-        return "ok", names
-    return "unknown", f"{names} (downloaded on first use)"

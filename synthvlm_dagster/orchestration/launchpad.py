@@ -15,23 +15,10 @@ from pydantic import BaseModel, Field, create_model
 
 from synthvlm_dagster.errors import RecipeError
 from synthvlm_dagster.orchestration.one_run import changes, note, with_settings
-from synthvlm_dagster.recipe import CurationRules, Recipe
+from synthvlm_dagster.recipe import Bounds, CurationRules, Recipe
+from synthvlm_dagster.recipe.rules import RULE_SETTINGS
 
-_BOUNDED_RULES = (
-    "text_length",
-    "num_words",
-    "alnum_ratio",
-    "special_char_ratio",
-    "flagged_words_ratio",
-    "word_rep_ratio",
-    "char_rep_ratio",
-    "watermark_score",
-    "nsfw_score",
-    "image_text_similarity",
-    "perplexity",
-    "image_text_matching",
-)
-_MODEL_RULES = ("image_text_similarity", "perplexity", "image_text_matching", "keep_top")
+_BOUNDED_RULES = [name for name, rule in RULE_SETTINGS.items() if issubclass(rule.section, Bounds)]
 
 
 class ThisRun(NamedTuple):
@@ -93,7 +80,7 @@ class _CurationOfOneRun(OneRun):
     section = "curation"
 
     rules_off: list[str] = Field(
-        default=[], description=f"Rules not asked in this run, of: {', '.join(CurationRules.model_fields)}."
+        default=[], description=f"Rules not asked in this run, of: {', '.join(RULE_SETTINGS)}."
     )
 
     def settings(self) -> dict[str, Any]:
@@ -115,11 +102,9 @@ class _CurationOfOneRun(OneRun):
             RecipeError: names the field.
         """
         for name in self.settings()["rules"]:
-            if name not in CurationRules.model_fields:
-                raise RecipeError(
-                    f"rules_off: there is no rule {name}; there are {', '.join(CurationRules.model_fields)}"
-                )
-            if name in _MODEL_RULES and getattr(recipe.curation.rules, name) is None:
+            if name not in RULE_SETTINGS:
+                raise RecipeError(f"rules_off: there is no rule {name}; there are {', '.join(RULE_SETTINGS)}")
+            if "model" in RULE_SETTINGS[name].needs and recipe.curation.rules[name] is None:
                 raise RecipeError(f"curation.rules.{name}: is off in the recipe; switch it on there, with its model")
 
 
@@ -192,7 +177,7 @@ def _as_recipe(section: BaseModel, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _bounds(rules: CurationRules, name: str) -> Any:
-    rule = getattr(rules, name)
+    rule = rules[name]
     bounds = BoundsOfOneRun(**{side: getattr(rule, side, None) for side in ("min", "max")})
     off = "" if rule else " Off in the recipe."
-    return Field(default=bounds, description=f"{CurationRules.model_fields[name].description}{off}")
+    return Field(default=bounds, description=f"{RULE_SETTINGS[name].description}{off}")

@@ -2,20 +2,7 @@
 
 from synthvlm_dagster.recipe.attempts import Attempts
 from synthvlm_dagster.recipe.clip import ClipScoring
-from synthvlm_dagster.recipe.curation import (
-    Bounds,
-    CausalLm,
-    Curation,
-    CurationRules,
-    Duplicates,
-    ImageTextMatching,
-    ImageTextSimilarity,
-    Judge,
-    KeepTop,
-    KenLm,
-    Language,
-    Perplexity,
-)
+from synthvlm_dagster.recipe.curation import Curation, CurationRules
 from synthvlm_dagster.recipe.generation import (
     ContentCredentials,
     Generation,
@@ -43,6 +30,14 @@ from synthvlm_dagster.recipe.operations.clock import Clock
 from synthvlm_dagster.recipe.operations.freshness import Freshness
 from synthvlm_dagster.recipe.operations.regeneration import Regeneration
 from synthvlm_dagster.recipe.report import ComparisonDataset, ReportPage
+from synthvlm_dagster.recipe.rule import Bounds
+from synthvlm_dagster.recipe.rules.duplicates import Duplicates
+from synthvlm_dagster.recipe.rules.image_text_matching import ImageTextMatching
+from synthvlm_dagster.recipe.rules.image_text_similarity import ImageTextSimilarity
+from synthvlm_dagster.recipe.rules.judge import LlmJudge
+from synthvlm_dagster.recipe.rules.keep_top import KeepTop
+from synthvlm_dagster.recipe.rules.language import Language
+from synthvlm_dagster.recipe.rules.perplexity import CausalLm, KenLm, Perplexity
 from synthvlm_dagster.recipe.scoring import Judges, Scoring, SsimScoring
 from synthvlm_dagster.recipe.selection import Audit, Disagreement, NearDuplicates, Quotas, Selection
 from synthvlm_dagster.recipe.sources import CaptionSource, SourceColumns
@@ -69,11 +64,11 @@ __all__ = [
     "Generation",
     "ImageTextMatching",
     "ImageTextSimilarity",
-    "Judge",
     "Judges",
     "KeepTop",
     "KenLm",
     "Language",
+    "LlmJudge",
     "Lora",
     "NearDuplicates",
     "Operations",

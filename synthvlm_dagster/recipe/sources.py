@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
+from synthvlm_dagster.recipe.formats import FORMAT_SETTINGS
 from synthvlm_dagster.recipe.section import NAME, Location, Section
 
-CaptionFormat = Literal[
-    "auto",
-    "llava",
-    "synthvlm",
-    "coco",
-    "sbu",
-    "partiprompts",
-    "cc3m",
-    "cc12m",
-    "coyo",
-    "laion",
-    "laion-coco",
-    "datacomp",
-    "webdataset",
-    "huggingface",
-    "tsv",
-    "csv",
-    "jsonl",
-    "txt",
-    "parquet",
-]
+# A type checker has no use for a list that it cannot read.
+if TYPE_CHECKING:
+    CaptionFormat = str
+else:
+    CaptionFormat = Literal[("auto", *FORMAT_SETTINGS)]
 
-
-_TABLES: frozenset[str] = frozenset({"csv", "tsv"})
-_CONCEPTUAL: frozenset[str] = frozenset({"cc3m", "cc12m"})
-_TABLE_SETTINGS: dict[str, frozenset[str]] = {
-    "separator": frozenset({"csv"}),
-    "header": _TABLES | _CONCEPTUAL,
-    "column_names": _TABLES | _CONCEPTUAL,
-    "columns": frozenset(get_args(CaptionFormat)) - {"llava", "coco", "sbu", "txt"},
-}
-"""Setting → the formats that look at it."""
+_SETTINGS_OF_FORMATS = frozenset().union(*FORMAT_SETTINGS.values())
 
 
 class SourceColumns(Section):
@@ -110,5 +86,4 @@ class CaptionSource(Section):
 
     def unused_settings(self, layout: str) -> str:
         """Settings of this source that a reader of the format does not look at, with commas between them."""
-        unused = self.model_fields_set & _TABLE_SETTINGS.keys()
-        return ", ".join(sorted(name for name in unused if layout not in _TABLE_SETTINGS[name]))
+        return ", ".join(sorted(self.model_fields_set & (_SETTINGS_OF_FORMATS - FORMAT_SETTINGS[layout])))

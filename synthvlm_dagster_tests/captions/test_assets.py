@@ -98,7 +98,7 @@ def test_metadata_shows_the_captions_that_each_rule_is_about(materialized):
     assert "| num_words | 7 | lines | A cat sleeps on a red sofa. |" in rejected["most_rejected"].md_str
     assert "| unreadable_row |  | lines | caption is null |" in rejected["most_rejected"].md_str
     for metadata in (curated, rejected):
-        kept = [line for line in metadata["kept_by_text"].md_str.splitlines() if "%" in line]
+        kept = [line for line in metadata["kept_by_template"].md_str.splitlines() if "%" in line]
         assert len(kept) == 2
         assert "this recipe" in kept[0]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from synthvlm_dagster.captions.curate import UNREADABLE_ROW, Curator, curate_captions
 from synthvlm_dagster.captions.readers import RAW_SCHEMA
-from synthvlm_dagster.captions.rules import STATISTICS
+from synthvlm_dagster.captions.text_statistics import STATISTICS
 from synthvlm_dagster.errors import RecipeError
 from synthvlm_dagster.recipe import Curation, CurationRules
 from synthvlm_dagster_tests.captions.raw import SHARDS, raw_table

@@ -12,7 +12,7 @@ from synthvlm_dagster.captions import languages
 from synthvlm_dagster.captions.languages import identify_languages
 from synthvlm_dagster.demo import caption_faults, world
 from synthvlm_dagster.errors import RecipeError
-from synthvlm_dagster.recipe.curation import Language
+from synthvlm_dagster.recipe import Language
 from synthvlm_dagster.recipe.languages import LANGUAGES
 
 SHORT_CAPTIONS = {

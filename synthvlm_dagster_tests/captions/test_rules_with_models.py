@@ -3,16 +3,17 @@
 import polars as pl
 import pytest
 
-from synthvlm_dagster.captions.curate import RATIO_RULES, Curator, curate_captions
+from synthvlm_dagster.captions.curate import Curator, curate_captions
 from synthvlm_dagster.captions.measures.measurements import MeasurementStore
 from synthvlm_dagster.captions.readers import RAW_SCHEMA
+from synthvlm_dagster.captions.rules import TEMPLATE_RULES
 from synthvlm_dagster.recipe import Curation, CurationRules
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.captions.measures.counting import VowelShare, vowel_share
 from synthvlm_dagster_tests.captions.raw import SHARDS, raw_table
 
 TEXTS = ["ooo", "bcd", "oob", "room b7b", "bcdo", None]
-ONLY = dict.fromkeys(RATIO_RULES)
+ONLY = dict.fromkeys(TEMPLATE_RULES)
 
 
 def curation(order=(), **rules):
@@ -158,10 +159,10 @@ def test_the_bare_and_the_wrapped_text_are_both_counted():
     for template in ("{caption}", Curation().text_template):
         curator = Curator(Curation(text_template=template), SHARDS)
         list(curator.split([raw_table(texts)]))
-        assert next(iter(curator.kept_by_text)) == template
+        assert next(iter(curator.kept_by_template)) == template
         assert curator.rows == 4
         # Two spaces are too few special characters for the bare caption; the template brings more.
-        assert curator.kept_by_text == {"{caption}": 1, Curation().text_template: 2}
+        assert curator.kept_by_template == {"{caption}": 1, Curation().text_template: 2}
 
 
 def test_parts_are_judged_like_one_table():

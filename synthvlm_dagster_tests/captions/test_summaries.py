@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from synthvlm_dagster.captions.curate import RATIO_RULES, curate_captions
+from synthvlm_dagster.captions.curate import curate_captions
+from synthvlm_dagster.captions.rules import TEMPLATE_RULES
 from synthvlm_dagster.captions.summaries import (
     borderline_markdown,
     most_rejected_markdown,
@@ -74,7 +75,7 @@ def examples(markdown):
 def counted():
     """Captions of 1 to 30 words; those with 10 to 20 are kept."""
     texts = [" ".join(f"w{number}" for number in range(words)) for words in range(1, 31)]
-    curation = Curation(rules=CurationRules(**dict.fromkeys(RATIO_RULES), num_words={"min": 10, "max": 20}))
+    curation = Curation(rules=CurationRules(**dict.fromkeys(TEMPLATE_RULES), num_words={"min": 10, "max": 20}))
     curated, rejected = curate_captions(raw_table(texts), curation, SHARDS)
     assert (curated.height, rejected.height) == (11, 19)
     return curated.lazy(), rejected.lazy(), curation

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from polars.testing import assert_frame_equal
 
-from synthvlm_dagster.captions.curate import COSTLY_RULES, UNREADABLE_ROW
+from synthvlm_dagster.captions.curate import UNREADABLE_ROW
+from synthvlm_dagster.captions.rules import COSTLY_RULES
 from synthvlm_dagster.demo import world
 from synthvlm_dagster.recipe import CurationRules
 from synthvlm_dagster_tests.captions.measures.endpoint import QUESTION, endpoint, says

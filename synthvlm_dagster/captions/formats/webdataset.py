@@ -11,10 +11,11 @@ from itertools import chain, islice
 from typing import Any
 
 from synthvlm_dagster.captions.files import SourceFile
-from synthvlm_dagster.captions.formats.base import FormatError, Frames, require_columns
-from synthvlm_dagster.captions.formats.objects import object_rows
-from synthvlm_dagster.captions.formats.text import UNDECODABLE
-from synthvlm_dagster.captions.rows import to_frames
+from synthvlm_dagster.captions.format import Format
+from synthvlm_dagster.captions.parsing.format_errors import FormatError, require_columns
+from synthvlm_dagster.captions.parsing.objects import object_rows
+from synthvlm_dagster.captions.parsing.text import UNDECODABLE
+from synthvlm_dagster.captions.rows import Frames, to_frames
 from synthvlm_dagster.recipe import CaptionSource, SourceColumns
 
 _IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
@@ -120,3 +121,12 @@ def _item(sample: _Sample, columns: SourceColumns, archive_url: str) -> _Item:
     if sample.image:
         fields[_OWN_IMAGE] = f"tar://{sample.image.lstrip('/')}::{archive_url}"
     return fields, None
+
+
+FORMAT = Format(
+    name="webdataset",
+    layout="tar files of `KEY.jpg` beside `KEY.txt` or `KEY.json`",
+    read=read_webdataset,
+    detect=lambda sample, _: sample.kind == "tar",
+    is_text=False,
+)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from synthvlm_dagster.captions.curate import COSTLY_RULES
+from collections.abc import Mapping
+
 from synthvlm_dagster.captions.measures.measurements import Measure, MeasurementStore
+from synthvlm_dagster.captions.rule import CostlyRule
+from synthvlm_dagster.captions.rules import RULES
 from synthvlm_dagster.recipe import Curation
 from synthvlm_dagster.store.storage import Storage
+
+_COSTLY = {name: rule for name, rule in RULES.items() if isinstance(rule, CostlyRule)}
 
 
 def measurement_stores(curation: Curation, storage: Storage) -> dict[str, MeasurementStore]:
@@ -14,35 +19,26 @@ def measurement_stores(curation: Curation, storage: Storage) -> dict[str, Measur
     Raises:
         SynthVLMError: a model's files are not there, or an extra of the package is not installed.
     """
-    measures = [measure for rule in COSTLY_RULES if (measure := costly_measure(rule, curation))]
-    return {measure.name: MeasurementStore(storage, measure) for measure in measures}
+    return {rule: MeasurementStore(storage, measure) for rule, measure in costly_measures(curation).items()}
 
 
-def costly_measure(rule: str, curation: Curation) -> Measure | None:
-    """What gives a costly rule its statistic; None when the rule is off, or only uses what the sources carry.
-
-    Args:
-        rule: one of `COSTLY_RULES`.
-        curation: the recipe's curation.
+def costly_measures(curation: Curation) -> dict[str, Measure]:
+    """What measures for every costly rule that is on, by name of the rule; not of one that uses the sources' numbers.
 
     Raises:
-        SynthVLMError: the model's files are not there, or an extra of the package is not installed.
+        SynthVLMError: a model's files are not there, or an extra of the package is not installed.
     """
-    rules = curation.rules
-    if rule == "image_text_similarity" and rules.image_text_similarity and rules.image_text_similarity.model:
-        from synthvlm_dagster.captions.measures.image_text_similarity import ClipSimilarity
+    return {name: measure for name, rule in _COSTLY.items() if (measure := rule.measure(curation))}
 
-        return ClipSimilarity(rules.image_text_similarity)
-    if rule == "perplexity" and rules.perplexity:
-        from synthvlm_dagster.captions.measures.perplexity import perplexity_measure
 
-        return perplexity_measure(rules.perplexity, curation.text_template)
-    if rule == "image_text_matching" and rules.image_text_matching:
-        from synthvlm_dagster.captions.measures.image_text_matching import BlipMatching
+def costs_of_measuring(stores: Mapping[str, MeasurementStore], curation: Curation) -> dict[str, float]:
+    """What the rules have to say of what their numbers cost, after a curation.
 
-        return BlipMatching(rules.image_text_matching)
-    if rule == "judge" and rules.judge:
-        from synthvlm_dagster.captions.measures.llm_judge import LlmJudge
-
-        return LlmJudge(rules.judge)
-    return None
+    Args:
+        stores: from `measurement_stores`.
+        curation: the recipe's.
+    """
+    costs: dict[str, float] = {}
+    for name, store in stores.items():
+        costs |= _COSTLY[name].costs(store, curation.rules[name])
+    return costs

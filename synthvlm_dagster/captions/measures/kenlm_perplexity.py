@@ -15,11 +15,11 @@ import polars as pl
 from fsspec.implementations.local import LocalFileSystem
 
 from synthvlm_dagster.captions.measures.measurements import VALUES_SCHEMA
-from synthvlm_dagster.captions.rules import TEXT_PLACE
 from synthvlm_dagster.errors import ModelError
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import KenLm
+from synthvlm_dagster.recipe.rule import CAPTION_PLACE
 
 _FIELD = "curation.rules.perplexity.kenlm"
 _NGRAMS = f"{_FIELD}.model"
@@ -58,7 +58,7 @@ class KenLmPerplexity:
         _require_packages()
         self._ngrams = _existing(models.model, _NGRAMS)
         self._pieces = _existing(models.sentencepiece, _PIECES)
-        self._template = TEXT_PLACE if template is None else template
+        self._template = CAPTION_PLACE if template is None else template
         contents = [model_identity(place, None) for place in (self._ngrams, self._pieces)]
         self.identity = fingerprint("kenlm", contents, self._template)
 
@@ -72,7 +72,7 @@ class KenLmPerplexity:
         with Progress("captions measured with KenLM", on_progress, captions.height) as progress:
             done = 0
             for part in captions.iter_slices(_CAPTIONS_AT_A_TIME):
-                values = model.perplexities([self._template.replace(TEXT_PLACE, text) for text in part["text"]])
+                values = model.perplexities([self._template.replace(CAPTION_PLACE, text) for text in part["text"]])
                 problems = [_NOT_FINITE if value is None else None for value in values]
                 yield pl.DataFrame({"key": part["key"], "value": values, "problem": problems}, schema=VALUES_SCHEMA)
                 done += part.height

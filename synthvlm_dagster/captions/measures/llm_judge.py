@@ -19,7 +19,7 @@ from synthvlm_dagster.captions.measures.measurements import VALUES_SCHEMA
 from synthvlm_dagster.errors import EndpointError
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.progress import SECONDS_BETWEEN_REPORTS
-from synthvlm_dagster.recipe.curation import Judge
+from synthvlm_dagster.recipe import LlmJudge
 
 if TYPE_CHECKING:
     import openai
@@ -32,7 +32,7 @@ _REASONING = re.compile(r".*</(?:think|thinking|reasoning)>", re.IGNORECASE | re
 _VERDICT = re.compile(r"[\W_]*(yes|no)(?![^\W_])", re.IGNORECASE)
 
 
-class LlmJudge:
+class LlmVerdicts:
     """A `Measure`: 1.0 where the language model answers yes, 0.0 where it answers no.
 
     `identity` is made of the model's name, the question and the length of the answer. The endpoint is left out: a
@@ -46,7 +46,7 @@ class LlmJudge:
     looks_at_images = False
     extras = pl.Schema({"prompt_tokens": pl.Int64, "completion_tokens": pl.Int64})
 
-    def __init__(self, rule: Judge) -> None:
+    def __init__(self, rule: LlmJudge) -> None:
         self.identity = fingerprint(rule.model, rule.question, rule.max_tokens)
         self._rule = rule
 
@@ -136,7 +136,7 @@ class LlmJudge:
         return _read(key, completion)
 
 
-def judge_cost(prompt_tokens: float, completion_tokens: float, rule: Judge) -> float:
+def judge_cost(prompt_tokens: float, completion_tokens: float, rule: LlmJudge) -> float:
     """What the tokens cost at the recipe's prices, in dollars."""
     input_price, output_price = rule.price_per_million_input_tokens, rule.price_per_million_output_tokens
     return (prompt_tokens * input_price + completion_tokens * output_price) / 1e6
@@ -167,7 +167,7 @@ class _Answer:
 class _Tally:
     """Counts the answers, and knows when asking on is of no use."""
 
-    def __init__(self, rule: Judge, total: int) -> None:
+    def __init__(self, rule: LlmJudge, total: int) -> None:
         self._rule = rule
         self._total = total
         self._done = self._without_verdict = self._failed_in_a_row = 0
@@ -305,7 +305,7 @@ def _read(key: str, completion: object) -> _Answer:
 
 
 def _frame(answers: list[_Answer]) -> pl.DataFrame:
-    schema = pl.Schema([*VALUES_SCHEMA.items(), *LlmJudge.extras.items()])
+    schema = pl.Schema([*VALUES_SCHEMA.items(), *LlmVerdicts.extras.items()])
     return pl.DataFrame([{column: getattr(answer, column) for column in schema} for answer in answers], schema=schema)
 
 
@@ -314,7 +314,7 @@ def _beginning(text: str) -> str:
     return line if len(line) <= _SHOWN else line[:_SHOWN] + "…"
 
 
-def _key(rule: Judge) -> str:
+def _key(rule: LlmJudge) -> str:
     return os.environ.get(rule.api_key_variable, "").strip()
 
 

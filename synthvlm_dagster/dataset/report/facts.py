@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from synthvlm_dagster.captions.kept_by_template import read_kept_by_template
 from synthvlm_dagster.captions.summaries import kept_text
-from synthvlm_dagster.captions.text_forms import read_kept_by_text
 from synthvlm_dagster.dataset.attempt_savings import attempt_savings
 from synthvlm_dagster.dataset.audit import REASONS
 from synthvlm_dagster.dataset.coverage import score_coverage
@@ -177,7 +177,7 @@ def gather_facts(recipe: Recipe, storage: Storage) -> Facts:
         captions=_caption_steps(storage),
         images=_image_steps(recipe, storage, scored),
         rules=_rules(recipe, storage),
-        kept_by_text=read_kept_by_text(storage),
+        kept_by_text=read_kept_by_template(storage),
         comparisons=tuple(
             Comparison(
                 label,

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from synthvlm_dagster.captions.curate import COSTLY_RULES
-from synthvlm_dagster.captions.measures.costly import costly_measure
+from synthvlm_dagster.captions.measures.costly import costly_measures
 from synthvlm_dagster.captions.measures.measurements import MEASUREMENTS
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.errors import RecipeError, SynthVLMError
@@ -106,11 +105,11 @@ def _scorers_of_selected_pairs(storage: Storage) -> set[str] | None:
 
 def _measurements(recipes: Sequence[Recipe]) -> frozenset[str] | None:
     try:
-        measures = [costly_measure(rule, recipe.curation) for recipe in recipes for rule in COSTLY_RULES]
+        measures = [measure for recipe in recipes for measure in costly_measures(recipe.curation).values()]
     # A model that is not there, or an extra that is not installed.
     except SynthVLMError:
         return None
-    return frozenset(f"{MEASUREMENTS}/{measure.name}-{measure.identity}" for measure in measures if measure)
+    return frozenset(f"{MEASUREMENTS}/{measure.name}-{measure.identity}" for measure in measures)
 
 
 def _comparisons(storage: Storage, recipes: Sequence[Recipe]) -> set[str]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from synthvlm_dagster.captions.files import find_files
-from synthvlm_dagster.captions.formats import READERS
+from synthvlm_dagster.captions.formats import FORMATS
 from synthvlm_dagster.captions.readers import file_format, read_captions, source_version
 from synthvlm_dagster.errors import CaptionSourceError
 from synthvlm_dagster.recipe import CaptionSource
@@ -159,7 +159,7 @@ def test_the_bytes_of_images_are_not_kept(tmp_path):
         writer.write_table(table)
     source = CaptionSource(name="source", path=str(tmp_path / "a.arrow"), columns={"image": "image"})
     tracemalloc.start()
-    frames = list(READERS["huggingface"](find_files(source)[0], source))
+    frames = list(FORMATS["huggingface"].read(find_files(source)[0], source))
     held, at_most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held < 1_000_000 < at_most

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synthvlm_dagster.captions.files import find_files
-from synthvlm_dagster.captions.formats import json_stream
-from synthvlm_dagster.captions.formats.json_stream import json_items
+from synthvlm_dagster.captions.parsing import json_stream
+from synthvlm_dagster.captions.parsing.json_stream import json_items
 from synthvlm_dagster.captions.readers import read_captions
 from synthvlm_dagster.captions.rows import UNREADABLE
 from synthvlm_dagster.errors import CaptionSourceError

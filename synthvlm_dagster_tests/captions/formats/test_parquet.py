@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synthvlm_dagster.captions.files import find_files
-from synthvlm_dagster.captions.formats import READERS
-from synthvlm_dagster.captions.formats.arrow import read_batches
-from synthvlm_dagster.captions.formats.web_tables import Selection
+from synthvlm_dagster.captions.formats import FORMATS
+from synthvlm_dagster.captions.parsing.arrow import read_batches
+from synthvlm_dagster.captions.parsing.web_tables import Selection
 from synthvlm_dagster.captions.readers import RAW_SCHEMA, file_format, read_captions
 from synthvlm_dagster.captions.rows import ROW_SCHEMA, Row, to_frames
 from synthvlm_dagster.errors import CaptionSourceError
@@ -286,7 +286,7 @@ def test_values_that_are_no_strings(tmp_path, value, what):
     with pytest.raises(CaptionSourceError, match="none of the 2 rows"):
         read(path)
     source = CaptionSource(name="source", path=str(path))
-    rows = pl.concat(READERS["parquet"](find_files(source)[0], source))
+    rows = pl.concat(FORMATS["parquet"].read(find_files(source)[0], source))
     assert rows["problem"].to_list() == [f"caption is {what}, not a string", "caption is null"]
     assert rows["text"].null_count() == 2
 
@@ -324,7 +324,7 @@ def test_row_groups_are_numbered_on(tmp_path):
 def test_frames_stay_small_however_many_captions_a_row_has(tmp_path):
     path = written(tmp_path, {"caption": [["a"] * 70_000, ["b"] * 40_000]})
     source = CaptionSource(name="source", path=str(path))
-    frames = list(READERS["parquet"](find_files(source)[0], source))
+    frames = list(FORMATS["parquet"].read(find_files(source)[0], source))
     assert max(frame.height for frame in frames) <= 50_000
     assert pl.concat(frames)["source_row"].value_counts().sort("source_row").rows() == [(0, 70_000), (1, 40_000)]
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from synthvlm_dagster.captions.measures.llm_judge import FAILURES_IN_A_ROW, LlmJudge, judge_cost, verdict
+from synthvlm_dagster.captions.measures.llm_judge import FAILURES_IN_A_ROW, LlmVerdicts, judge_cost, verdict
 from synthvlm_dagster.errors import EndpointError
-from synthvlm_dagster.recipe.curation import Judge
+from synthvlm_dagster.recipe import LlmJudge
 from synthvlm_dagster_tests.captions.measures.endpoint import QUESTION, Endpoint, Reply, endpoint, refuses, says
 
 GOOD = [f"a good dog {number}" for number in range(40)]
@@ -27,8 +27,10 @@ def honest(caption: str, times: int) -> Reply:
     return says("Yes." if "good" in caption else "No.")
 
 
-def rule(base_url: str, **changed) -> Judge:
-    return Judge.model_validate({"base_url": base_url, "model": "m", "question": QUESTION, "max_retries": 0} | changed)
+def rule(base_url: str, **changed) -> LlmJudge:
+    return LlmJudge.model_validate(
+        {"base_url": base_url, "model": "m", "question": QUESTION, "max_retries": 0} | changed
+    )
 
 
 def asked_about(texts: list[str]) -> pl.DataFrame:
@@ -41,7 +43,7 @@ def asked_about(texts: list[str]) -> pl.DataFrame:
 def judged(served: Endpoint, texts: list[str], said: list[str] | None = None, **changed) -> pl.DataFrame:
     """The rows of all frames, in the captions' order."""
     captions = asked_about(texts)
-    frames = LlmJudge(rule(served.base_url, **changed)).measure(captions, print if said is None else said.append)
+    frames = LlmVerdicts(rule(served.base_url, **changed)).measure(captions, print if said is None else said.append)
     return captions.select("key", "text").join(pl.concat(frames), on="key", how="left", maintain_order="left")
 
 
@@ -116,15 +118,15 @@ def test_verdicts_tokens_and_what_is_sent(monkeypatch):
 
 def test_no_captions_ask_nothing():
     with endpoint(honest) as served:
-        assert list(LlmJudge(rule(served.base_url)).measure(asked_about([]), print)) == []
+        assert list(LlmVerdicts(rule(served.base_url)).measure(asked_about([]), print)) == []
     assert not served.asked
 
 
 def test_identity_is_model_and_prompt():
-    here = LlmJudge(rule("http://here/v1"))
-    assert here.identity == LlmJudge(rule("http://there/v1", concurrency=3, timeout_seconds=1)).identity
+    here = LlmVerdicts(rule("http://here/v1"))
+    assert here.identity == LlmVerdicts(rule("http://there/v1", concurrency=3, timeout_seconds=1)).identity
     others = [
-        LlmJudge(rule("http://here/v1", **change)).identity
+        LlmVerdicts(rule("http://here/v1", **change)).identity
         for change in ({"model": "n"}, {"question": "{caption}?"}, {"max_tokens": 9})
     ]
     assert len({here.identity, *others}) == 4
@@ -249,7 +251,7 @@ def test_nobody_listens():
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
         with pytest.raises(EndpointError, match=f"{url} gave no response .* asked 2 times: Connection error"):
-            list(LlmJudge(rule(url, max_retries=1)).measure(asked_about(GOOD), print))
+            list(LlmVerdicts(rule(url, max_retries=1)).measure(asked_about(GOOD), print))
     assert not judge_threads()
 
 
@@ -266,7 +268,7 @@ def test_many_failures_in_a_row_stop_and_nothing_answered_is_lost(fault):
     with endpoint(lambda caption, _: honest(caption, 1) if "good" in caption else fault) as served:
         kept = []
         with pytest.raises(EndpointError, match=f"{FAILURES_IN_A_ROW} questions in a row.*(bad parameter|Perhaps)"):
-            kept.extend(LlmJudge(rule(served.base_url, concurrency=1)).measure(asked_about(texts), print))
+            kept.extend(LlmVerdicts(rule(served.base_url, concurrency=1)).measure(asked_about(texts), print))
     assert pl.concat(kept)["value"].drop_nulls().len() == 30
     assert len(served.times) == 30 + FAILURES_IN_A_ROW
 
@@ -282,7 +284,7 @@ def test_failures_here_and_there_do_not_stop():
 
 def test_questions_wait_for_their_answers_to_be_stored():
     with endpoint(honest) as served:
-        frames = LlmJudge(rule(served.base_url, concurrency=4)).measure(asked_about(GOOD), print)
+        frames = LlmVerdicts(rule(served.base_url, concurrency=4)).measure(asked_about(GOOD), print)
         first = next(frames).height
         served.wait_for_requests(4)
         time.sleep(0.2)
@@ -297,7 +299,7 @@ def test_questions_wait_for_their_answers_to_be_stored():
 
 def test_closing_in_the_middle_leaves_nothing_behind():
     with endpoint(lambda caption, _: says("yes", after_seconds=0 if caption == GOOD[0] else 30)) as served:
-        frames = LlmJudge(rule(served.base_url)).measure(asked_about(GOOD), print)
+        frames = LlmVerdicts(rule(served.base_url)).measure(asked_about(GOOD), print)
         assert next(frames)["value"].to_list() == [1.0]
         frames.close()
         assert not judge_threads()
@@ -306,7 +308,7 @@ def test_closing_in_the_middle_leaves_nothing_behind():
 def test_the_callers_own_error_ends_the_asking():
     with endpoint(honest) as served:
         with pytest.raises(OSError, match="disk full"):
-            for _ in LlmJudge(rule(served.base_url)).measure(asked_about(GOOD), print):
+            for _ in LlmVerdicts(rule(served.base_url)).measure(asked_about(GOOD), print):
                 raise OSError("disk full")
         assert not judge_threads()
 
@@ -318,22 +320,23 @@ def test_an_interrupt_ends_the_asking():
 
     with endpoint(interrupt) as served:
         with pytest.raises(KeyboardInterrupt):
-            list(LlmJudge(rule(served.base_url, concurrency=1)).measure(asked_about(GOOD), print))
+            list(LlmVerdicts(rule(served.base_url, concurrency=1)).measure(asked_about(GOOD), print))
         assert not judge_threads()
 
 
 ASKING_PROCESS = """
 import json, sys
 import polars as pl
-from synthvlm_dagster.captions.measures.llm_judge import LlmJudge
-from synthvlm_dagster.recipe.curation import Judge
+from synthvlm_dagster.captions.measures.llm_judge import LlmVerdicts
+from synthvlm_dagster.recipe import LlmJudge
 
 rule, texts, stored = json.loads(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 captions = pl.DataFrame({"key": texts, "text": texts, "image_uri": [None] * len(texts)})
 with open(stored, "a+") as file:
     file.seek(0)
     known = [line.rstrip("\\n") for line in file if line.endswith("\\n")]
-    for frame in LlmJudge(Judge.model_validate(rule)).measure(captions.filter(~pl.col("key").is_in(known)), print):
+    judge = LlmVerdicts(LlmJudge.model_validate(rule))
+    for frame in judge.measure(captions.filter(~pl.col("key").is_in(known)), print):
         file.write("".join(f"{key}\\n" for key in frame["key"]))
         file.flush()
 """
@@ -365,4 +368,4 @@ def test_a_killed_process_asks_again_only_what_was_under_way(tmp_path):
 def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(EndpointError, match=r"pip install 'synthvlm_dagster\[judge\]'"):
-        next(LlmJudge(rule("http://localhost:1/v1")).measure(asked_about(GOOD), print))
+        next(LlmVerdicts(rule("http://localhost:1/v1")).measure(asked_about(GOOD), print))

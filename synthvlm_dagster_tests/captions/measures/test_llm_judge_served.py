@@ -14,9 +14,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from synthvlm_dagster.captions.measures.llm_judge import LlmJudge
+from synthvlm_dagster.captions.measures.llm_judge import LlmVerdicts
 from synthvlm_dagster.errors import EndpointError
-from synthvlm_dagster.recipe.curation import Judge
+from synthvlm_dagster.recipe import LlmJudge
 
 SEEN = ["a", "red", "green", "dog", "cat", "on", "the", "grass", "beach", "boat"]
 SOLD = ["buy", "cheap", "click"]
@@ -123,8 +123,8 @@ def keyed(texts: list[str]) -> pl.DataFrame:
 
 def test_a_served_model_judges(base_url, chat_model):
     expected = dict(captions(seed=-1, count=60))
-    rule = Judge(base_url=base_url, model=str(chat_model), question="{caption} good?", concurrency=4)
-    table = pl.concat(LlmJudge(rule).measure(keyed(list(expected)), print))
+    rule = LlmJudge(base_url=base_url, model=str(chat_model), question="{caption} good?", concurrency=4)
+    table = pl.concat(LlmVerdicts(rule).measure(keyed(list(expected)), print))
     assert table["problem"].null_count() == table.height == len(expected)
     said = dict(table.select("key", "value").iter_rows())
     wrong = [text for text, good in expected.items() if said[text] != good]
@@ -137,6 +137,6 @@ def test_a_served_model_judges(base_url, chat_model):
 
 
 def test_a_model_that_is_not_served(base_url):
-    rule = Judge(base_url=base_url, model="someone/else", concurrency=2)
+    rule = LlmJudge(base_url=base_url, model="someone/else", concurrency=2)
     with pytest.raises(EndpointError, match="someone/else"):
-        list(LlmJudge(rule).measure(keyed([text for text, _ in captions(1, 60)]), print))
+        list(LlmVerdicts(rule).measure(keyed([text for text, _ in captions(1, 60)]), print))

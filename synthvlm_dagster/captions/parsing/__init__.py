@@ -1,0 +1,1 @@
+"""Parsing of caption files: what several formats have in common."""
