@@ -14,7 +14,7 @@ from synthvlm_dagster.image_decoding import read_image_file
 from synthvlm_dagster.models.devices import usable_device
 from synthvlm_dagster.models.open_clip import OpenClip, check_open_clip, load_open_clip
 from synthvlm_dagster.recipe import ClipScoring, SiglipJudge
-from synthvlm_dagster.scores.looking import look_ahead
+from synthvlm_dagster.scores.prefetch import prepared_ahead
 
 if TYPE_CHECKING:
     import torch
@@ -164,7 +164,7 @@ def clip_scores(
     scores = []
     numbers: Iterator[pl.DataFrame] = pl.DataFrame({"number": range(len(images))}).iter_slices(batch_size)
     done = 0
-    for prepared in look_ahead(numbers, look):
+    for prepared in prepared_ahead(numbers, look):
         scores.append(scorer.score(prepared, captions[done : done + len(prepared)]).scores)
         done += len(prepared)
     return np.concatenate(scores)

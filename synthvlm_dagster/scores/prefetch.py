@@ -13,30 +13,30 @@ import polars as pl
 _BATCHES_AHEAD = 2
 """Batches that are made ready while one is measured; each is held in memory."""
 
-_Seen = TypeVar("_Seen")
+_Prepared = TypeVar("_Prepared")
 
 
-def look_ahead(batches: Iterable[pl.DataFrame], look: Callable[..., _Seen]) -> Iterator[list[_Seen]]:
+def prepared_ahead(batches: Iterable[pl.DataFrame], prepare: Callable[..., _Prepared]) -> Iterator[list[_Prepared]]:
     """Call a function for every row, in as many threads as there are processors, two batches ahead of the reader.
 
     Args:
         batches: frames; read in the caller's thread.
-        look: takes the values of a row; must be safe to call from several threads at once.
+        prepare: takes the values of a row; must be safe to call from several threads at once.
 
     Yields:
         What it returned for the rows of each batch, in order.
 
     Raises:
-        Exception: what `look` raised, for the first row that it failed for; rows behind it are not looked at any more.
+        Exception: what `prepare` raised, for the first row that it failed for; rows behind it are left.
     """
-    waiting: deque[list[Future[_Seen]]] = deque()
-    pool = ThreadPoolExecutor(os.cpu_count(), "look")
+    waiting: deque[list[Future[_Prepared]]] = deque()
+    threads = ThreadPoolExecutor(os.cpu_count(), "prepare")
     try:
         for batch in batches:
-            waiting.append([pool.submit(look, *row) for row in batch.iter_rows()])
+            waiting.append([threads.submit(prepare, *row) for row in batch.iter_rows()])
             if len(waiting) > _BATCHES_AHEAD:
                 yield [future.result() for future in waiting.popleft()]
         while waiting:
             yield [future.result() for future in waiting.popleft()]
     finally:
-        pool.shutdown(cancel_futures=True)
+        threads.shutdown(cancel_futures=True)
