@@ -29,12 +29,13 @@ import yaml
 from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.images.generators import DiffusersGenerator
 from synthvlm_dagster.images.plan import PLAN_TABLE, plan_attempts
-from synthvlm_dagster.images.shard import ShardSummary, generate_shard
+from synthvlm_dagster.images.shard import ShardSummary
 from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe import Attempts, Recipe, load_recipe
 from synthvlm_dagster.recipe.loading import parse_recipe
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.store.storage import Storage
+from synthvlm_dagster_tests.shards import generate_shard
 
 DTYPES = ("float32", "float16")
 LITTLE_MEMORY = 100e6

@@ -39,7 +39,7 @@ import yaml
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionStatus
 from PIL import Image
 
-from synthvlm_dagster.images.present import planned_images
+from synthvlm_dagster.attempts.state import planned_images
 from synthvlm_dagster.operations.runs.dead_runs import UNFINISHED
 from synthvlm_dagster.recipe import RECIPES_FOLDER
 from synthvlm_dagster_tests.end_to_end.deployment import (

@@ -60,20 +60,20 @@ import yaml
 from PIL import Image
 from random_sdxl import save_random_sdxl
 
+from synthvlm_dagster.attempts.state import planned_images
 from synthvlm_dagster.captions.readers import read_captions
 from synthvlm_dagster.fingerprint import model_identity
 from synthvlm_dagster.images.batches import Batches
 from synthvlm_dagster.images.generators import DiffusersGenerator
 from synthvlm_dagster.images.generators.families import family_of
 from synthvlm_dagster.images.plan import PLAN_TABLE, plan_attempts
-from synthvlm_dagster.images.present import planned_images
-from synthvlm_dagster.images.shard import generate_shard
 from synthvlm_dagster.images.table import Try, encode_image, image_rows, tries
 from synthvlm_dagster.models.quiet import quiet_models
 from synthvlm_dagster.recipe import Attempts, Recipe, load_recipe
 from synthvlm_dagster.recipe.loading import parse_recipe
 from synthvlm_dagster.store.chunks import write_chunk
 from synthvlm_dagster.store.storage import Storage
+from synthvlm_dagster_tests.shards import generate_shard
 
 ONE_AT_A_TIME = ("official", "handover")
 PRESETS = {"paper": "paper", "paper-fast": "paper-fast", "few-steps": "turbo"}

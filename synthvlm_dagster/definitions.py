@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from synthvlm_dagster.attempts.state import ShardReader
 from synthvlm_dagster.captions.assets import caption_assets
 from synthvlm_dagster.captions.checks import caption_checks
 from synthvlm_dagster.dataset.assets import dataset_assets
@@ -50,6 +51,7 @@ def build_definitions(recipe: Recipe, *, key_prefix: str | Sequence[str] | None 
 
 
 def _definitions(dataset: Dataset) -> dg.Definitions:
+    read = ShardReader(dataset.recipe, lambda: dataset.storage)
     last_stage = watched(dataset_assets(dataset), dataset)
     assets = [
         *caption_assets(dataset),
@@ -67,8 +69,8 @@ def _definitions(dataset: Dataset) -> dg.Definitions:
         assets=assets,
         asset_checks=[
             *caption_checks(dataset),
-            *image_checks(dataset),
-            *score_checks(dataset),
+            *image_checks(dataset, read.images),
+            *score_checks(dataset, read.scores),
             *dataset_checks(dataset),
         ],
         jobs=list(jobs.values()),

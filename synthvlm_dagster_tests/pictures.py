@@ -4,7 +4,8 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, PLAN_TABLE, read_plan
+from synthvlm_dagster.attempts.plan import read_plan
+from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, write_plan
 from synthvlm_dagster.images.table import EncodedImage, encode_image, image_rows, images_table, tries
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.chunks import write_chunk
@@ -19,7 +20,7 @@ def plan(storage: Storage, captions: dict[str, tuple[str, str]], attempts: int) 
         for attempt in range(attempts)
     ]
     schema = dict.fromkeys(PLAN_DESCRIPTIONS, pl.String) | {"attempt": pl.Int32}
-    storage.write_table(PLAN_TABLE, pl.DataFrame(rows, schema=schema, orient="row"))
+    write_plan(storage, pl.DataFrame(rows, schema=schema, orient="row"))
 
 
 def captions_in_shards(count: int, shards: list[str]) -> dict[str, tuple[str, str]]:

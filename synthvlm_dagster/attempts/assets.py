@@ -1,42 +1,27 @@
 """What Dagster sees of adaptive best-of-N: the attempts that the scores ask for, made and measured."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from synthvlm_dagster.attempts.further_attempts import (
-    FURTHER_DESCRIPTIONS,
-    FURTHER_SCHEMA,
-    next_attempts,
-    tried_images,
-    waiting,
-)
+from synthvlm_dagster.attempts.state import ShardReader, State
 from synthvlm_dagster.fingerprint import fingerprint
-from synthvlm_dagster.images.assets import generated_images, image_work
-from synthvlm_dagster.images.checks import evaluate_images
-from synthvlm_dagster.images.plan import (
-    NIGHTS_ATTEMPTS,
-    add_attempts,
-    added_attempts,
-    added_attempts_table,
-    recipe_of_plan,
-)
+from synthvlm_dagster.images.assets import generated_images, image_maker
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.metadata import table_metadata
 from synthvlm_dagster.orchestration.shards import (
     Event,
+    Made,
     RunContext,
     ShardWork,
     materialize_each_shard,
     shard_materialization,
 )
-from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.scores.assets import image_scores, score_work
-from synthvlm_dagster.scores.checks import evaluate_scores
-from synthvlm_dagster.store.chunks import set_damaged_aside
-from synthvlm_dagster.store.storage import Storage
+from synthvlm_dagster.scores.assets import image_scorer, image_scores
+from synthvlm_dagster.scores.naming import scores_table
+from synthvlm_dagster.scores.table import SCORES_COLUMNS, scores_schema
 
 
 def further_attempts(dataset: Dataset) -> dg.AssetsDefinition:
@@ -74,49 +59,50 @@ def further_work(context: RunContext, dataset: Dataset) -> ShardWork:
     Raises:
         RecipeError: the model's licence has to be accepted first, or its images cannot be signed.
     """
-    storage = dataset.storage
-    recipe = recipe_of_plan(dataset.recipe, storage)
-    images, scores = generated_images(dataset), image_scores(dataset)
-    images_of_run = image_work(dataset, context.log)
-    scores_of_run = score_work(dataset, context.log)
+    read = ShardReader(dataset.recipe, lambda: dataset.storage)
+    images, scores = generated_images(dataset, read.images), image_scores(dataset, read.scores)
+    make, measure = image_maker(dataset, context.log), image_scorer(dataset, context.log)
 
-    def rounds(shard: str) -> Iterator[Event]:
-        set_damaged_aside(storage, added_attempts_table(recipe, shard), context.log.warning)
-        while True:
-            tried = tried_images(recipe, storage, shard)
-            if not tried.select(waiting().any()).item():
-                wanted = next_attempts(tried, recipe.attempts)
-                if wanted.is_empty():
-                    return
-                context.log.info(f"shard {shard}: {wanted.height} captions are below the bar and get another image")
-                add_attempts(recipe, storage, shard, wanted)
-            yield shard_materialization(context, images, shard, *images_of_run.make(shard))
-            yield evaluate_images(dataset, shard)
-            yield shard_materialization(context, scores, shard, *scores_of_run.make(shard))
-            yield evaluate_scores(dataset, shard)
+    def rounds(shard: str) -> Generator[Event, None, Made]:
+        state = read.state(shard)
+        if state.waits():
+            # Reads every file whole; only where something is to be made.
+            state = read.state(shard, context.log.warning)
+        while state.waits():
+            context.log.info(f"shard {shard}: {state.waiting()} images that scores asked for are made and measured")
+            for asset, made in ((images, make(state.images)), (scores, measure(state.images, state.measured))):
+                yield shard_materialization(context, asset, shard, made)
+                if made.check:
+                    yield made.check()
+            state.ask()
+        return _describe(state, shard)
 
-    return ShardWork(lambda shard: _describe(recipe, storage, shard), before=rounds)
+    return ShardWork(rounds, makes_inputs=True)
 
 
-def _describe(recipe: Recipe, storage: Storage, shard: str) -> tuple[str, dict[str, Any]]:
-    """Data version and metadata of a shard's further attempts, all rounds together."""
-    table = added_attempts_table(recipe, shard)
-    tried = tried_images(recipe, storage, shard)
+def _describe(state: State, shard: str) -> Made:
+    """A shard's further attempts, all rounds together."""
+    recipe, attempts, tried = state.images.recipe, state.attempts, state.tried()
     best = tried.group_by("caption_id").agg(
-        at_first=pl.col("weighted_score").filter(pl.col("attempt") < recipe.attempts.fewest).max(),
+        at_first=pl.col("weighted_score").filter(pl.col("attempt") < attempts.fewest).max(),
         at_last=pl.col("weighted_score").max(),
     )
-    of_nights = added_attempts(recipe, storage, shard, NIGHTS_ATTEMPTS)
-    asked_for = tried.join(of_nights, on=["caption_id", "attempt"], how="anti")
-    further = asked_for.height - recipe.attempts.fewest * best.height
-    return fingerprint(table, recipe.attempts, tried["image_id"].to_list()), {
-        **table_metadata(storage, table, row_count=further, schema=FURTHER_SCHEMA, descriptions=FURTHER_DESCRIPTIONS),
+    table = scores_table(recipe, shard)
+    metadata = {
+        **table_metadata(
+            state.images.storage,
+            table,
+            row_count=state.asked_for.height,
+            schema=scores_schema(recipe),
+            descriptions=SCORES_COLUMNS,
+        ),
         "captions": best.height,
-        "captions_at_the_bar_at_first": int((best["at_first"] >= recipe.attempts.until).sum()),
-        "captions_at_the_bar": int((best["at_last"] >= recipe.attempts.until).sum()),
+        "captions_at_the_bar_at_first": int((best["at_first"] >= attempts.until).sum()),
+        "captions_at_the_bar": int((best["at_last"] >= attempts.until).sum()),
         **{
             f"mean_best_score_{when}": mean
             for when in ("at_first", "at_last")
             if (mean := best[when].mean()) is not None
         },
     }
+    return Made(fingerprint(table, attempts, tried["image_id"].to_list()), metadata)

@@ -28,7 +28,7 @@ from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.launchpad import OneRun, selection_of_one_run
 from synthvlm_dagster.orchestration.metadata import markdown, rows_metadata, table_metadata
 from synthvlm_dagster.orchestration.shards import recorded_work
-from synthvlm_dagster.scores.embeddings import read_embeddings
+from synthvlm_dagster.scores.embeddings import embeddings_by_shard
 from synthvlm_dagster.scores.merit import weighted_score
 from synthvlm_dagster.scores.naming import scorer_name, scoring_version
 from synthvlm_dagster.scores.references import SUMMARY as REFERENCES
@@ -78,7 +78,7 @@ def selected_pairs(dataset: Dataset) -> dg.AssetsDefinition:
         recipe, notes, set_for_this_run = cast("OneRun", config).apply(recipe, context.log)
         coverage = score_coverage(recipe, storage)
         scores = complete_scores(recipe, storage, coverage)
-        embeddings = (read_embeddings(recipe, storage, shard) for shard in recipe.shard_keys)
+        embeddings = embeddings_by_shard(recipe, storage, scores)
         chosen = select_with_reasons(scores, recipe.selection, recipe.seed, embeddings)
         storage.write_table(SET_ASIDE, chosen.set_aside)
         storage.write_table(SELECTED, chosen.pairs, notes)

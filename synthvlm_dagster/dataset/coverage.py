@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 import polars as pl
 
-from synthvlm_dagster.errors import IncompleteShardsError, StorageError
-from synthvlm_dagster.images.plan import read_plan
-from synthvlm_dagster.images.present import planned_images
+from synthvlm_dagster.attempts.plan import whole_plan
+from synthvlm_dagster.errors import IncompleteShardsError
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.scores.shard import read_scores
+from synthvlm_dagster.scores.table import damaged_scores, scan_scores
 from synthvlm_dagster.store.storage import Storage
 
 _SHARDS_NAMED = 20
@@ -28,6 +27,8 @@ class Coverage(NamedTuple):
     """Those of them without a score."""
     shards: pl.DataFrame
     """One row per shard with images that lack a score, in order: shard, lacking, planned."""
+    images: pl.DataFrame
+    """The awaited images: image_id and shard."""
 
     @property
     def missing_share(self) -> float:
@@ -51,20 +52,16 @@ def score_coverage(recipe: Recipe, storage: Storage) -> Coverage:
     Raises:
         StorageError: nothing has been planned yet, or a file of scores cannot be read.
     """
-    planned = read_plan(recipe, storage).select("image_id", "shard")
+    plan = whole_plan(recipe, storage)
+    awaited = plan.awaited.select("image_id", "shard")
     try:
-        scored = read_scores(recipe, storage).select("image_id").collect()
+        scored = scan_scores(recipe, storage, awaited).select("image_id").collect()
     except pl.exceptions.PolarsError as error:
-        raise StorageError(
-            f"a file of scores is damaged: {error}. Materialize image_scores of its shard again: it measures anew what "
-            "cannot be read"
-        ) from error
-    unscored = planned.join(scored, on="image_id", how="anti")
-    if not unscored.is_empty():
-        unscored = unscored.join(planned_images(recipe, storage).failed, on="image_id", how="anti")
-    sizes = planned.group_by("shard").len("planned")
+        raise damaged_scores(error) from error
+    unscored = awaited.join(scored, on="image_id", how="anti")
+    sizes = plan.images.group_by("shard").len("planned")
     lacking = unscored.group_by("shard").len("lacking").join(sizes, on="shard", how="left").sort("shard")
-    return Coverage(scored.height + unscored.height, unscored.height, lacking)
+    return Coverage(awaited.height, unscored.height, lacking, awaited)
 
 
 def complete_scores(recipe: Recipe, storage: Storage, coverage: Coverage | None = None) -> pl.LazyFrame:
@@ -76,7 +73,7 @@ def complete_scores(recipe: Recipe, storage: Storage, coverage: Coverage | None 
         coverage: from `score_coverage` a moment ago; counted here where it is not given.
 
     Returns:
-        One row per scored image, as `read_scores` gives them.
+        One row per scored image, as `scan_scores` gives them.
 
     Raises:
         IncompleteShardsError: too many planned images have no score; names the shards and what each lacks.
@@ -90,4 +87,4 @@ def complete_scores(recipe: Recipe, storage: Storage, coverage: Coverage | None 
             f"{coverage}{limit if allowed else ''}. Materialize generated_images and image_scores for these shards "
             "before selecting"
         )
-    return read_scores(recipe, storage)
+    return scan_scores(recipe, storage, coverage.images)

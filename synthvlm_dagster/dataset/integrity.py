@@ -7,7 +7,7 @@ import polars as pl
 from synthvlm_dagster.dataset.pairs import with_images
 from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster.image_decoding import decode_image
-from synthvlm_dagster.images.present import read_images
+from synthvlm_dagster.images.state import PlannedImages
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.storage import Storage
 
@@ -40,8 +40,8 @@ def absent_images(recipe: Recipe, storage: Storage, pairs: pl.DataFrame) -> list
     """
     absent: list[str] = []
     for shard in pairs.sort("shard").partition_by("shard"):
-        present = read_images(recipe, storage, shard["shard"][0]).select("image_id").collect()
-        absent.extend(shard.join(present, on="image_id", how="anti").sort("image_id")["image_id"])
+        images = PlannedImages.read(recipe, storage, shard.select("image_id", "shard"), shard["shard"][0])
+        absent.extend(shard.join(images.present, on="image_id", how="anti").sort("image_id")["image_id"])
     return absent
 
 

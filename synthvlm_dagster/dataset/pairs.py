@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import polars as pl
 
 from synthvlm_dagster.errors import StorageError
-from synthvlm_dagster.images.present import image_batches, read_images
+from synthvlm_dagster.images.state import PlannedImages, image_batches
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.storage import Storage
@@ -44,10 +44,8 @@ def with_images(
         for shard in pairs.sort("shard").partition_by("shard"):
             shard_key = shard["shard"][0]
             missing = set(shard["image_id"])
-            images = read_images(recipe, storage, shard_key).filter(
-                pl.col("image_id").is_in(shard["image_id"].implode())
-            )
-            for batch in image_batches(images, shard_key, _IMAGES_IN_MEMORY):
+            images = PlannedImages.read(recipe, storage, shard.select("image_id", "shard"), shard_key)
+            for batch in image_batches(images.scan(), shard_key, _IMAGES_IN_MEMORY):
                 missing -= set(batch["image_id"])
                 new = [name for name in batch.columns if name not in pairs.columns]
                 yield (

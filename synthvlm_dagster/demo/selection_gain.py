@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from synthvlm_dagster.attempts.plan import read_scores
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.dataset.selection import competing_images
 from synthvlm_dagster.demo import oracle, world
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.scores.shard import read_scores
 from synthvlm_dagster.store.storage import Storage
 
 _RESAMPLES = 2000

@@ -1,6 +1,6 @@
 """What Dagster sees of the second stage: the plan, and each shard's images."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import dagster as dg
@@ -15,19 +15,20 @@ from synthvlm_dagster.images.generator import Generator
 from synthvlm_dagster.images.generators import DiffusersGenerator
 from synthvlm_dagster.images.licences import check_licence
 from synthvlm_dagster.images.naming import generator_name, pixel_settings
-from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, PLAN_TABLE, plan_attempts
-from synthvlm_dagster.images.present import planned_images, read_images
+from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, PLAN_TABLE, plan_attempts, write_plan
 from synthvlm_dagster.images.shard import ShardSummary, generate_shard
+from synthvlm_dagster.images.state import PlannedImages
 from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.launchpad import OneRun, attempts_of_one_run
 from synthvlm_dagster.orchestration.metadata import table_metadata
-from synthvlm_dagster.orchestration.shards import ShardWork, materialize_each_shard
-from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.store.storage import Storage
+from synthvlm_dagster.orchestration.shards import Made, ShardWork, making, materialize_each_shard
 
 _PICTURES_ON_A_CONTACT_SHEET = 16
 _GIB = 1 << 30
+
+ReadImages = Callable[[str, Callable[[str], None] | None], PlannedImages]
+"""Gives what is planned and present of a shard; sets damaged files aside, and tells it, where the second is given."""
 
 
 def planned_attempts(dataset: Dataset) -> dg.AssetsDefinition:
@@ -52,7 +53,7 @@ def planned_attempts(dataset: Dataset) -> dg.AssetsDefinition:
         recipe, storage = dataset.recipe, dataset.storage
         recipe, notes, set_for_this_run = cast("OneRun", config).apply(recipe, context.log)
         plan = plan_attempts(storage.scan("captions/curated"), recipe.attempts, recipe.seed)
-        storage.write_table(PLAN_TABLE, plan, notes)
+        write_plan(storage, plan, notes)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(storage.version(PLAN_TABLE)),
             metadata={
@@ -68,8 +69,13 @@ def planned_attempts(dataset: Dataset) -> dg.AssetsDefinition:
     return planned_attempts
 
 
-def generated_images(dataset: Dataset) -> dg.AssetsDefinition:
-    """The asset `generated_images` of a dataset."""
+def generated_images(dataset: Dataset, read: ReadImages) -> dg.AssetsDefinition:
+    """The asset `generated_images` of a dataset.
+
+    Args:
+        dataset: whose asset it is.
+        read: knows what is planned; what has been added to the plan is decided in later stages.
+    """
 
     @dg.asset(
         key=dataset.key("generated_images"),
@@ -89,45 +95,50 @@ def generated_images(dataset: Dataset) -> dg.AssetsDefinition:
         One row is one image of the shard. The model is loaded once per run, and not at all when nothing is missing.
         Images that could not be made with any seed that the recipe allows are in `failed_images`, with the reason.
         """
-        yield from materialize_each_shard(context, image_work(dataset, context.log))
+        yield from materialize_each_shard(context, image_work(dataset, read, context.log))
 
     return generated_images  # type: ignore[return-value]  # the stub refuses dg.Nothing, which keeps IO managers out
 
 
-def image_work(dataset: Dataset, log: dg.DagsterLogManager) -> ShardWork:
-    """How shards of `generated_images` are made and checked, with one model for all of them.
+def image_work(dataset: Dataset, read: ReadImages, log: dg.DagsterLogManager) -> ShardWork:
+    """How shards of `generated_images` are made and checked, with one model for all of them."""
+    make = image_maker(dataset, log)
+    return ShardWork(making(lambda shard: make(read(shard, log.warning))))
+
+
+def image_maker(dataset: Dataset, log: dg.DagsterLogManager) -> Callable[[PlannedImages], Made]:
+    """What makes the missing images of a shard, read with `on_damage`, with one model for all shards.
 
     Raises:
         RecipeError: the model's licence has to be accepted first, or its images cannot be signed.
     """
-    recipe, storage = dataset.recipe, dataset.storage
+    recipe = dataset.recipe
     check_licence(recipe.generation)
     check_content_credentials(recipe.generation)
     generator = DiffusersGenerator(recipe.generation)
     batches = Batches(recipe.generation)
-    return ShardWork(
-        lambda shard: make_images(recipe, storage, shard, generator, batches, log),
-        lambda shard: evaluate_images(dataset, shard),
-    )
+    return lambda images: make_images(dataset, images, generator, batches, log)
 
 
 def make_images(
-    recipe: Recipe, storage: Storage, shard: str, generator: Generator, batches: Batches, log: dg.DagsterLogManager
-) -> tuple[str, dict[str, Any]]:
-    """Make the images of a shard that are missing: data version and metadata of `generated_images` for the shard."""
-    summary = generate_shard(recipe, storage, shard, generator, log.info, batches, log.warning)
-    images = read_images(recipe, storage, shard)
-    ids = images.select("image_id").collect()["image_id"].sort()
-    return fingerprint(generator_name(recipe), ids.to_list()), {
+    dataset: Dataset, images: PlannedImages, generator: Generator, batches: Batches, log: dg.DagsterLogManager
+) -> Made:
+    """Make the images of a shard that are missing, and describe the shard of `generated_images`."""
+    recipe = images.recipe
+    summary = generate_shard(images, generator, log.info, batches, log.warning)
+    ids = images.present["image_id"].sort()
+    metadata = {
         **table_metadata(
-            storage, summary.table, row_count=len(ids), schema=IMAGE_SCHEMA, descriptions=IMAGE_DESCRIPTIONS
+            images.storage, summary.table, row_count=len(ids), schema=IMAGE_SCHEMA, descriptions=IMAGE_DESCRIPTIONS
         ),
         "generator": generator_name(recipe),
         "batch_size": batches.size,
         **_work_done(summary, recipe.generation.price_per_gpu_hour),
-        **_failures(recipe, storage, shard),
-        "contact_sheet": dg.MetadataValue.md(_contact_sheet(images)),
+        **_failures(images),
+        "contact_sheet": dg.MetadataValue.md(_contact_sheet(images.scan())),
     }
+    version = fingerprint(generator_name(recipe), ids.to_list())
+    return Made(version, metadata, lambda: evaluate_images(dataset, images))
 
 
 def _work_done(summary: ShardSummary, price_per_gpu_hour: float | None) -> dict[str, Any]:
@@ -149,9 +160,9 @@ def _work_done(summary: ShardSummary, price_per_gpu_hour: float | None) -> dict[
     return work
 
 
-def _failures(recipe: Recipe, storage: Storage, shard: str) -> dict[str, Any]:
+def _failures(images: PlannedImages) -> dict[str, Any]:
     """How many of the shard's images could not be made, and why."""
-    problems = planned_images(recipe, storage, shard).failed["problem"].value_counts(sort=True)
+    problems = images.failed["problem"].value_counts(sort=True)
     return {"failed_images": int(problems["count"].sum()), "failures_by_reason": dict(problems.iter_rows())}
 
 

@@ -1,16 +1,19 @@
 """What must hold before GPU time goes into scores."""
 
+from collections.abc import Callable
+
 import dagster as dg
 
 from synthvlm_dagster.images.inspection import inspect_shard
 from synthvlm_dagster.images.plan import PLAN_TABLE
+from synthvlm_dagster.images.state import PlannedImages
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.shards import worst_of
 
 
-def image_checks(dataset: Dataset) -> list[dg.AssetChecksDefinition]:
-    """The checks of the second stage."""
-    return [something_to_make(dataset), sound_images(dataset)]
+def image_checks(dataset: Dataset, read: Callable[[str], PlannedImages]) -> list[dg.AssetChecksDefinition]:
+    """The checks of the second stage; `read` gives what is planned and present of a shard."""
+    return [something_to_make(dataset), sound_images(dataset, read)]
 
 
 def something_to_make(dataset: Dataset) -> dg.AssetChecksDefinition:
@@ -32,20 +35,20 @@ def something_to_make(dataset: Dataset) -> dg.AssetChecksDefinition:
     return something_to_make
 
 
-def sound_images(dataset: Dataset) -> dg.AssetChecksDefinition:
+def sound_images(dataset: Dataset, read: Callable[[str], PlannedImages]) -> dg.AssetChecksDefinition:
     """The check `sound_images` of a dataset."""
 
     @dg.asset_check(asset=dataset.key("generated_images"), partitions_def=dataset.shards, blocking=True)
     def sound_images(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         """Every planned image of the shard is there, or recorded as failed; those looked at open, not all flat."""
-        return worst_of([evaluate_images(dataset, shard) for shard in context.partition_keys])
+        return worst_of([evaluate_images(dataset, read(shard)) for shard in context.partition_keys])
 
     return sound_images
 
 
-def evaluate_images(dataset: Dataset, shard: str) -> dg.AssetCheckEvaluation:
+def evaluate_images(dataset: Dataset, images: PlannedImages) -> dg.AssetCheckEvaluation:
     """Evaluation of `sound_images` for one shard; a few flat or failed images only warn."""
-    found = inspect_shard(dataset.recipe, dataset.storage, shard)
+    found = inspect_shard(images)
     failed = sum(found.failed.values())
     reasons = ", ".join(f"{count} {problem}" for problem, count in found.failed.items())
     all_failed = failed > 0 and found.sampled == 0
@@ -63,12 +66,12 @@ def evaluate_images(dataset: Dataset, shard: str) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
         asset_key=dataset.key("generated_images"),
         check_name="sound_images",
-        partition=shard,
+        partition=images.shard,
         passed=not problems,
         severity=dg.AssetCheckSeverity.ERROR
         if found.missing or found.undecodable or all_flat or all_failed
         else dg.AssetCheckSeverity.WARN,
-        description=f"Shard {shard}: " + (" ".join(problems) or f"complete; {found.sampled} images looked at"),
+        description=f"Shard {images.shard}: " + (" ".join(problems) or f"complete; {found.sampled} images looked at"),
         metadata={
             "missing_images": found.missing,
             "failed_images": failed,

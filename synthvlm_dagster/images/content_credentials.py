@@ -7,6 +7,7 @@ was changed after it was signed shows without one.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthvlm_dagster.errors import RecipeError
+from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.provenance import CREATOR_TOOL, TRAINED_ALGORITHMIC_MEDIA, Provenance
 from synthvlm_dagster.recipe import ContentCredentials, Generation
 
@@ -90,17 +92,31 @@ def check_content_credentials(generation: Generation) -> None:
     sign(pixel.getvalue(), "png", Provenance("probe", generation.model, None, "", 0), generation.content_credentials)
 
 
+def credentials_identity(credentials: ContentCredentials) -> str:
+    """What signatures are known by: the certificate's content, wherever it lies, the algorithm, and who dates them.
+
+    A certificate has one key, which is not looked at.
+
+    Raises:
+        RecipeError: the certificate cannot be read.
+    """
+    certificate = hashlib.sha256(_content(credentials, "certificate")).hexdigest()
+    return fingerprint(certificate, credentials.algorithm, credentials.time_stamp_url)
+
+
+def _content(credentials: ContentCredentials, name: str) -> bytes:
+    path = getattr(credentials, name)
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise RecipeError(f"{_FIELD}.{name}: {path} cannot be read: {error.strerror}") from error
+
+
 @lru_cache(maxsize=1)
 def _signer(credentials: ContentCredentials) -> c2pa.Signer:
     import c2pa
 
-    files = []
-    for name in ("certificate", "private_key"):
-        path = getattr(credentials, name)
-        try:
-            files.append(Path(path).read_bytes())
-        except OSError as error:
-            raise RecipeError(f"{_FIELD}.{name}: {path} cannot be read: {error.strerror}") from error
+    files = [_content(credentials, name) for name in ("certificate", "private_key")]
     return c2pa.Signer.from_info(c2pa.C2paSignerInfo(credentials.algorithm, *files, credentials.time_stamp_url))
 
 

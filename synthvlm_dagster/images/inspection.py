@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster.image_decoding import decode_image
-from synthvlm_dagster.images.present import planned_images, read_images
 from synthvlm_dagster.images.soundness import image_problem
-from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.store.storage import Storage
+from synthvlm_dagster.images.state import PlannedImages
 
 
 @dataclass(frozen=True)
@@ -28,15 +26,15 @@ class Inspection:
     """Ids of those that are black or one colour all over."""
 
 
-def inspect_shard(recipe: Recipe, storage: Storage, shard: str, sample: int = 32) -> Inspection:
+def inspect_shard(images: PlannedImages, sample: int = 32) -> Inspection:
     """Count what is missing, and open the first `sample` images.
 
     Raises:
-        StorageError: nothing has been planned yet, or the store cannot be reached.
+        StorageError: the store cannot be reached.
     """
-    images = read_images(recipe, storage, shard).select("image_id", "image", "width", "height").head(sample).collect()
+    sampled = images.scan().select("image_id", "image", "width", "height").head(sample).collect()
     undecodable, flat = [], []
-    for name, stored, width, height in images.iter_rows():
+    for name, stored, width, height in sampled.iter_rows():
         try:
             pixels = decode_image(stored["bytes"])
         except ImageError:
@@ -46,6 +44,5 @@ def inspect_shard(recipe: Recipe, storage: Storage, shard: str, sample: int = 32
             undecodable.append(name)
         elif image_problem(pixels):
             flat.append(name)
-    planned = planned_images(recipe, storage, shard)
-    failed = dict(planned.failed["problem"].value_counts(sort=True).iter_rows())
-    return Inspection(planned.missing.height, failed, images.height, tuple(undecodable), tuple(flat))
+    failed = dict(images.failed["problem"].value_counts(sort=True).iter_rows())
+    return Inspection(images.missing.height, failed, sampled.height, tuple(undecodable), tuple(flat))

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
+from synthvlm_dagster.images.content_credentials import credentials_identity
 from synthvlm_dagster.recipe import Generation, Recipe
 
 _WITHOUT_EFFECT_ON_PIXELS = frozenset(
@@ -14,7 +15,6 @@ _WITHOUT_EFFECT_ON_PIXELS = frozenset(
         "accept_licence",
         "batch_size",
         "compile",
-        "content_credentials",
         "device",
         "fuse_qkv",
         "generator",
@@ -28,17 +28,18 @@ _WITHOUT_EFFECT_ON_PIXELS = frozenset(
 _SLUG_LENGTH = 96
 """Characters, as many as the hub allows in a name; more would not fit into the names of folders."""
 # Left out while they are at their defaults, so that images made before these settings existed keep their name.
-_LATER_SETTINGS = ("vae", "loras", "quantization", "guidance_end", "long_prompts")
+_LATER_SETTINGS = ("vae", "loras", "quantization", "guidance_end", "long_prompts", "content_credentials")
 
 
 def generator_name(recipe: Recipe) -> str:
     """Short name of the model and a fingerprint of everything that changes its pixels, e.g. `sdxl-base-1f2e3d4c5b`.
 
     Two recipes share a name exactly when the same caption and attempt give the same picture in both (up to the
-    numerical noise of another batch size or device).
+    numerical noise of another batch size or device), in files that are signed alike.
 
     Raises:
         ModelError: a model written as a path is not there.
+        RecipeError: the certificate of the recipe's content credentials cannot be read.
     """
     generation = recipe.generation
     weights = [model_identity(generation.model, generation.revision)]
@@ -46,6 +47,8 @@ def generator_name(recipe: Recipe) -> str:
         weights.append(model_identity(generation.refiner.model, generation.refiner.revision))
     weights += [model_identity(part.model, part.revision) for part in (generation.vae, *generation.loras) if part]
     settings = pixel_settings(generation)
+    if generation.content_credentials:
+        settings["content_credentials"] = credentials_identity(generation.content_credentials)
     parts = [settings["refiner"], settings.get("vae"), *settings.get("loras", [])]
     for part in (settings, *filter(None, parts)):
         for replaced_by_weights in ("model", "revision"):

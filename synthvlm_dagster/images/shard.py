@@ -7,14 +7,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from synthvlm_dagster.images.batches import Batches
 from synthvlm_dagster.images.generator import Drawn, Generator
 from synthvlm_dagster.images.pipeline import draw_images
-from synthvlm_dagster.images.present import planned_images
 from synthvlm_dagster.images.provenance import image_provenance
 from synthvlm_dagster.images.soundness import image_problem
+from synthvlm_dagster.images.state import PlannedImages
 from synthvlm_dagster.images.table import (
     EncodedImage,
     Try,
@@ -26,9 +26,7 @@ from synthvlm_dagster.images.table import (
     tries,
 )
 from synthvlm_dagster.progress import Progress
-from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.store.chunks import set_damaged_aside, write_chunk
-from synthvlm_dagster.store.storage import Storage
+from synthvlm_dagster.store.chunks import write_chunk
 
 _CHUNKS_BEHIND = 2
 """Chunks that may wait to be written; each is held in memory."""
@@ -65,9 +63,7 @@ class ShardSummary:
 
 
 def generate_shard(
-    recipe: Recipe,
-    storage: Storage,
-    shard: str,
+    images: PlannedImages,
     generator: Generator,
     on_progress: Callable[[str], None] = lambda _: None,
     batches: Batches | None = None,
@@ -78,37 +74,29 @@ def generate_shard(
     Killed at any moment, it loses the chunk in work (`recipe.generation.images_per_chunk` images), what is on its way
     behind it (two batches, and two chunks where the store is slower than the model), and nothing else. Cancelled, by an
     interrupt in the main thread, or failed, it loses no more than the batch in work and the one before it, which is
-    still being decoded. Called for a complete shard, it asks the generator for nothing. A damaged chunk file is renamed
-    to `….parquet.corrupt`, and its images are made again.
+    still being decoded. Called for a complete shard, it asks the generator for nothing.
 
     A picture that the generator calls unusable, or that is black or flat, goes to no table but that of failed tries,
     and is drawn again from another seed, `recipe.generation.retries` times at most.
 
     Args:
-        recipe: what to draw with.
-        storage: holds the plan; gets the images.
-        shard: a partition key of the recipe.
+        images: of one shard, read with `on_damage`; knows afterwards what has been made.
         generator: shared by all shards of a run, so that its model is loaded once.
         on_progress: gets a line every ten seconds, from a thread of its own, and one at the end.
         batches: shared by all shards of a run; None: the recipe's batch size to begin with.
         on_warning: gets a sentence for whatever is out of order; None: `on_progress` gets it.
 
     Raises:
-        StorageError: nothing has been planned yet, or the store cannot be read or written; finished chunks stay.
+        StorageError: the store cannot be written; finished chunks stay.
         ModelError: the generator's model cannot be loaded.
         RecipeError: the model does not fit the recipe's other settings, or the device's memory not even one image.
     """
-    table = images_table(recipe, shard)
+    recipe, shard = images.recipe, images.shard
+    if shard is None:
+        raise ValueError("images are made of one shard at a time")
     on_warning = on_warning or on_progress
     said, warned = _in_shard(shard, on_progress), _in_shard(shard, on_warning)
-    set_aside = tuple(
-        path
-        for damaged in (table, failed_images_table(recipe, shard))
-        for path in set_damaged_aside(storage, damaged, warned)
-    )
-    images = planned_images(recipe, storage, shard)
-    planned = sum(rows.height for rows in images)
-    found = ShardSummary(shard, table, planned, set_aside)
+    found = ShardSummary(shard, images_table(recipe, shard), images.plan.height, images.set_aside)
     if images.missing.is_empty():
         failed = f", {images.failed.height} could not be made" if images.failed.height else ""
         said(f"all {images.present.height} images are present{failed}")
@@ -118,53 +106,49 @@ def generate_shard(
 
     generator.peak_memory()
     began = time.monotonic()
-    work = _Work(recipe, storage, shard, generator, batches or Batches(recipe.generation), on_progress, on_warning)
+    drawing = _Drawing(images, shard, generator, batches or Batches(recipe.generation), on_progress, on_warning)
     pending = tries(recipe, images.missing)
     made = retried = 0
     failures: Counter[str] = Counter()
     while pending:
-        bad = work.draw(pending)
+        bad = drawing.draw(pending)
         made += len(pending) - len(bad)
         pending = [one.again(recipe.seed) for one in bad if one.retry < recipe.generation.retries]
         retried += len(pending)
         failures.update(problem for one, problem in bad.items() if one.retry >= recipe.generation.retries)
         if pending:
             warned(f"{len(pending)} pictures cannot be used ({_listed(Counter(bad.values()))}); trying other seeds")
-    summary = ShardSummary(
-        shard,
-        table,
-        planned,
-        set_aside,
-        made,
-        retried,
-        failures,
-        time.monotonic() - began,
-        load_seconds,
-        generator.peak_memory(),
+    summary = replace(
+        found,
+        made=made,
+        retried=retried,
+        failures=failures,
+        seconds=time.monotonic() - began,
+        load_seconds=load_seconds,
+        peak_memory=generator.peak_memory(),
     )
     lost = f"; {failures.total()} could not be made ({_listed(failures)})" if failures else ""
     said(
-        f"complete with {images.present.height + made} images; {made} made in {summary.seconds:.1f} s, "
+        f"complete with {images.present.height} images; {made} made in {summary.seconds:.1f} s, "
         f"{summary.images_per_second:.2f} images/s{lost}"
     )
     return summary
 
 
-class _Work:
+class _Drawing:
     """Draws images of one shard and writes them in chunks."""
 
     def __init__(
         self,
-        recipe: Recipe,
-        storage: Storage,
+        images: PlannedImages,
         shard: str,
         generator: Generator,
         batches: Batches,
         on_progress: Callable[[str], None],
         on_warning: Callable[[str], None],
     ) -> None:
-        self._recipe = recipe
-        self._storage = storage
+        self._images = images
+        self._recipe = images.recipe
         self._shard = shard
         self._generator = generator
         self._batches = batches
@@ -240,10 +224,12 @@ class _Work:
                 images.append((one, result, cut))
         if images:
             rows = image_rows(self._recipe, *zip(*images, strict=True))
-            write_chunk(self._storage, images_table(self._recipe, self._shard), rows)
+            path = write_chunk(self._images.storage, images_table(self._recipe, self._shard), rows)
+            self._images.wrote_images(path, rows)
         if bad:
             rows = failed_rows(list(bad), list(bad.values()))
-            write_chunk(self._storage, failed_images_table(self._recipe, self._shard), rows)
+            path = write_chunk(self._images.storage, failed_images_table(self._recipe, self._shard), rows)
+            self._images.wrote_failures(path, rows)
         return bad
 
 

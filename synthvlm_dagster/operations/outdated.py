@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import dagster as dg
-import polars as pl
 
-from synthvlm_dagster.attempts.further_attempts import next_attempts, tried_images, waiting
 from synthvlm_dagster.captions.readers import source_version
-from synthvlm_dagster.images.plan import recipe_of_plan
-from synthvlm_dagster.images.present import shard_progress
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.one_run import changes, recipe_of_table
 from synthvlm_dagster.orchestration.shards import CODE_VERSION_TAG, DATA_VERSION_TAG, INPUT_VERSION_TAG
-from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.scores.shard import unmeasured_shards
 from synthvlm_dagster.store.storage import WHOLE_TABLE, Storage
 
 
@@ -82,33 +76,3 @@ def _table_of(made: dg.AssetMaterialization, storage: Storage) -> str | None:
 def _text(made: dg.AssetMaterialization, name: str) -> str:
     value = made.metadata.get(name)
     return str(value.value) if value is not None else ""
-
-
-def shards_to_generate(instance: dg.DagsterInstance, dataset: Dataset) -> list[str]:
-    """Shards with images to make, or that Dagster has no record of; in order."""
-    recipe, storage = dataset.recipe, dataset.storage
-    recorded = instance.get_materialized_partitions(dataset.key("generated_images"))
-    unfinished = shard_progress(recipe, storage).filter(pl.col("missing") > 0)["shard"].to_list()
-    return [shard for shard in recipe.shard_keys if shard not in recorded or shard in unfinished]
-
-
-def shards_to_score(instance: dg.DagsterInstance, dataset: Dataset) -> list[str]:
-    """Shards with images to measure, or that Dagster has no record of; in order."""
-    recipe, storage = dataset.recipe, dataset.storage
-    recorded = instance.get_materialized_partitions(dataset.key("image_scores"))
-    unmeasured = unmeasured_shards(recipe, storage)
-    return [shard for shard in recipe.shard_keys if shard not in recorded or shard in unmeasured]
-
-
-def shards_to_extend(instance: dg.DagsterInstance, dataset: Dataset) -> list[str]:
-    """Shards in which a caption gets another attempt, or waits for one, or that Dagster has no record of; in order."""
-    storage = dataset.storage
-    recorded = instance.get_materialized_partitions(dataset.key("further_attempts"))
-    recipe = recipe_of_plan(dataset.recipe, storage)
-    tried = tried_images(recipe, storage).partition_by("shard", as_dict=True)
-    unfinished = {shard for (shard,), images in tried.items() if _wants_attempts(images, recipe)}
-    return [shard for shard in recipe.shard_keys if shard not in recorded or shard in unfinished]
-
-
-def _wants_attempts(tried: pl.DataFrame, recipe: Recipe) -> bool:
-    return bool(tried.select(waiting().any()).item()) or not next_attempts(tried, recipe.attempts).is_empty()

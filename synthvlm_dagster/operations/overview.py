@@ -10,12 +10,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from synthvlm_dagster.attempts.further_attempts import attempts_still_possible, tried_images
+from synthvlm_dagster.attempts.further_attempts import attempts_still_possible
+from synthvlm_dagster.attempts.state import State
 from synthvlm_dagster.captions.summaries import rejections_by_rule
 from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
 from synthvlm_dagster.dataset.report.facts import Facts, gather_facts
 from synthvlm_dagster.images.naming import generator_name
-from synthvlm_dagster.images.present import shard_progress
+from synthvlm_dagster.images.plan import PLAN_TABLE
 from synthvlm_dagster.markdown import shortened
 from synthvlm_dagster.operations.estimate import Estimate, estimate_images
 from synthvlm_dagster.operations.run import Pipeline, Step
@@ -35,17 +36,18 @@ def print_plan(pipeline: Pipeline, console: Console) -> None:
     """Print what exists and what a run would make."""
     recipe = pipeline.recipe
     console.print(f"[bold]{recipe.name}[/]  {escape(recipe.description)}", end="\n\n")
-    for name, value in _plan_lines(pipeline):
+    state = pipeline.state() if pipeline.storage.has_table(PLAN_TABLE) else None
+    for name, value in _plan_lines(pipeline, state):
         console.print(f"  {name:<12}", end="")
         console.print(value, markup=False)
     table = Table("asset", "state", box=None, padding=(0, 3, 0, 2), header_style="bold")
     for key in pipeline.asset_keys():
-        table.add_row(key.to_user_string(), _state(pipeline, key))
+        table.add_row(key.to_user_string(), _state_of(pipeline, key, state))
     console.print()
     console.print(table)
 
 
-def _plan_lines(pipeline: Pipeline) -> list[tuple[str, str]]:
+def _plan_lines(pipeline: Pipeline, state: State | None) -> list[tuple[str, str]]:
     recipe, storage = pipeline.recipe, pipeline.storage
     generation = recipe.generation
     lines = [
@@ -53,7 +55,7 @@ def _plan_lines(pipeline: Pipeline) -> list[tuple[str, str]]:
         ("generator", f"{generator_name(recipe)}, {generation.width} × {generation.height}"),
         ("scorer", scorer_name(recipe)),
     ]
-    if not storage.has_table("plans/attempts"):
+    if state is None:
         sources = ", ".join(source.name for source in recipe.sources)
         limit = recipe.attempts.max_captions
         captions = f"at most {limit:,} captions" if limit else "every caption kept"
@@ -61,11 +63,11 @@ def _plan_lines(pipeline: Pipeline) -> list[tuple[str, str]]:
         lines.append(("captions", found))
         lines.append(("images", f"{recipe.attempts.in_words}; {captions}, in {recipe.shards} shards"))
         return lines
-    progress = shard_progress(recipe, storage)
+    progress = state.images.progress()
     unfinished = progress.filter(pl.col("missing") > 0)["shard"].to_list()
     lines.append(("captions", _captions_found(storage)))
     lines.append(("images", f"{progress['planned'].sum():,} planned, {progress['missing'].sum():,} to make"))
-    if recipe.attempts.adaptive and (more := attempts_still_possible(tried_images(recipe, storage), recipe.attempts)):
+    if recipe.attempts.adaptive and (more := attempts_still_possible(state.tried(), recipe.attempts)):
         lines.append(("more images", f"at most {more:,}: {recipe.attempts.in_words}"))
     if failed := int(progress["failed"].sum()):
         lines.append(("failed", f"{failed:,} images could not be made; more generation.retries try other seeds"))
@@ -99,13 +101,13 @@ def _captions_found(storage: Storage) -> str:
     return f"{_count(storage, RAW):,} found, {_count(storage, CURATED):,} kept by curation"
 
 
-def _state(pipeline: Pipeline, key: dg.AssetKey) -> str:
+def _state_of(pipeline: Pipeline, key: dg.AssetKey, state: State | None) -> str:
     if not pipeline.is_partitioned(key):
         reason = pipeline.outdated(key)
         return f"[yellow]to make[/]: {reason}" if reason else "[green]up to date[/]"
-    shards = pipeline.shards_with_work(key) if pipeline.storage.has_table("plans/attempts") else None
-    if shards is None:
+    if state is None:
         return "[yellow]to make[/]: every shard"
+    shards = pipeline.shards_with_work(key, state)
     return f"[yellow]to make[/]: {len(shards)} shards ({_shorten(shards)})" if shards else "[green]up to date[/]"
 
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 import dagster as dg
 import polars as pl
 
+from synthvlm_dagster.attempts.state import State
 from synthvlm_dagster.dataset.coverage import score_coverage
 from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.operations.outdated import why_outdated
@@ -139,9 +140,17 @@ class Pipeline:
         parents = [self._specs[parent] for parent in self._parents(key)]
         return why_outdated(self._specs[key], parents, self.instance, self.dataset)
 
-    def shards_with_work(self, key: dg.AssetKey) -> list[str]:
-        """Partition keys of a partitioned asset that need a run, in order."""
-        return self._sharded[key].shards_with_work(self.instance)
+    def state(self) -> State:
+        """What is planned, present and measured of all shards now.
+
+        Raises:
+            StorageError: nothing has been planned yet, or the store cannot be reached.
+        """
+        return State.read(self.recipe, self.storage)
+
+    def shards_with_work(self, key: dg.AssetKey, state: State | None = None) -> list[str]:
+        """Partition keys of a partitioned asset that need a run, in order; `state` of all shards, as it is now."""
+        return self._sharded[key].shards_with_work(self.instance, state or self.state())
 
     def is_partitioned(self, key: dg.AssetKey) -> bool:
         """Whether the asset is made shard by shard."""

@@ -8,15 +8,11 @@ from dataclasses import dataclass
 import dagster as dg
 
 from synthvlm_dagster.attempts.assets import further_attempts, further_work
+from synthvlm_dagster.attempts.state import ShardReader, State
 from synthvlm_dagster.images.assets import generated_images, image_work
-from synthvlm_dagster.images.plan import added_attempts_table
-from synthvlm_dagster.images.table import images_table
-from synthvlm_dagster.operations.outdated import shards_to_extend, shards_to_generate, shards_to_score
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.shards import RunContext, ShardWork
-from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.assets import image_scores, score_work
-from synthvlm_dagster.scores.naming import scores_table
 
 
 @dataclass(frozen=True)
@@ -27,33 +23,45 @@ class ShardedAsset:
     definition: dg.AssetsDefinition
     work: Callable[[RunContext], ShardWork]
     """Gives what makes its shards in a run."""
-    table: Callable[[Recipe], str]
-    """Folder of the store that holds a folder for each shard."""
-    shards_with_work: Callable[[dg.DagsterInstance], list[str]]
-    """Partition keys of the shards that have work left, in order."""
+    begun: Callable[[State], set[str]]
+    """Shards that have something of it in the store."""
+    unfinished: Callable[[State], set[str]]
+    """Shards of which something is still to be made."""
 
     @property
     def key(self) -> dg.AssetKey:
         """Key of the asset."""
         return self.definition.key
 
+    def shards_with_work(self, instance: dg.DagsterInstance, state: State) -> list[str]:
+        """Partition keys of the shards that have work left, or that Dagster has no record of; in order.
+
+        Args:
+            instance: knows what is recorded.
+            state: of all shards.
+        """
+        recorded, unfinished = instance.get_materialized_partitions(self.key), self.unfinished(state)
+        keys = state.images.recipe.shard_keys
+        return [shard for shard in keys if shard not in recorded or shard in unfinished]
+
 
 def sharded_assets(dataset: Dataset) -> list[ShardedAsset]:
     """Those that a dataset has, in the order in which a shard passes through them."""
+    read = ShardReader(dataset.recipe, lambda: dataset.storage)
     assets = [
         ShardedAsset(
             "generated_images",
-            generated_images(dataset),
-            lambda context: image_work(dataset, context.log),
-            images_table,
-            lambda instance: shards_to_generate(instance, dataset),
+            generated_images(dataset, read.images),
+            lambda context: image_work(dataset, read.images, context.log),
+            lambda state: set(state.images.stored["shard"]),
+            State.shards_to_generate,
         ),
         ShardedAsset(
             "image_scores",
-            image_scores(dataset),
-            lambda context: score_work(dataset, context.log),
-            scores_table,
-            lambda instance: shards_to_score(instance, dataset),
+            image_scores(dataset, read.scores),
+            lambda context: score_work(dataset, read.scores, context.log),
+            lambda state: set(state.measured.values["shard"]),
+            State.shards_to_score,
         ),
     ]
     if dataset.recipe.attempts.adaptive:
@@ -62,8 +70,8 @@ def sharded_assets(dataset: Dataset) -> list[ShardedAsset]:
                 "further_attempts",
                 further_attempts(dataset),
                 lambda context: further_work(context, dataset),
-                added_attempts_table,
-                lambda instance: shards_to_extend(instance, dataset),
+                lambda state: set(state.asked_for["shard"]),
+                State.shards_to_extend,
             )
         )
     return assets

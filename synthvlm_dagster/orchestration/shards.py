@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
@@ -32,25 +32,44 @@ Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
 RunContext = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
+class Made(NamedTuple):
+    """A shard that has been made."""
+
+    version: str
+    """Data version of its table."""
+    metadata: dict[str, Any]
+    check: Callable[[], dg.AssetCheckEvaluation] | None = None
+    """Evaluates the asset's partitioned check, of what making the shard has read already. Called where shards are
+    recorded one by one: of a run of many, Dagster would evaluate the check for all of them together, or, without the
+    asset's output, not at all."""
+
+
 @dataclass(frozen=True)
 class ShardWork:
     """How the shards of an asset are made. One object serves all shards of a run, so that they share their models."""
 
-    make: Callable[[str], tuple[str, dict[str, Any]]]
-    """Makes what is missing of the shard of a partition key; returns the data version of its table and metadata."""
-    check: Callable[[str], dg.AssetCheckEvaluation] | None = None
-    """Evaluates the asset's partitioned check for a shard. Called where shards are recorded one by one: of a run of
-    many, Dagster would evaluate the check for all of them together, or, without the asset's output, not at all."""
-    before: Callable[[str], Iterator[Event]] | None = None
-    """Called before `make`, where work on the shard makes its inputs anew: yields their events."""
+    make: Callable[[str], Generator[Event, None, Made]]
+    """Makes what is missing of the shard of a partition key; yields events of its inputs where it makes them anew."""
+    makes_inputs: bool = False
+    """Whether work on a shard may make its inputs anew."""
+
+
+def making(make: Callable[[str], Made]) -> Callable[[str], Generator[Event, None, Made]]:
+    """What `ShardWork` takes, of a function that makes a shard and none of its inputs."""
+
+    def make_shard(shard: str) -> Generator[Event, None, Made]:
+        yield from ()
+        return make(shard)
+
+    return make_shard
 
 
 @dataclass(frozen=True)
 class ShardsOutcome:
     """What became of the shards of a run."""
 
-    made: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
-    """Data version and metadata, by partition key."""
+    made: dict[str, Made] = field(default_factory=dict)
+    """By partition key."""
     failed: dict[str, Exception] = field(default_factory=dict)
     unsound: dict[str, str] = field(default_factory=dict)
     """Made, but their check found an error: what it says, by partition key."""
@@ -75,14 +94,14 @@ def materialize_each_shard(context: dg.AssetExecutionContext, work: ShardWork) -
     keys = list(context.partition_keys)
     # Of one shard the output tells enough, but for inputs it tells what they were when the run began. A range of one
     # shard is a range: Dagster would evaluate the check for no shard at all, and show the shard's as skipped.
-    record_each = not context.has_partition_key or work.before is not None
+    record_each = not context.has_partition_key or work.makes_inputs
     outcome = yield from make_shards(context, context.assets_def, keys, work, record=record_each)
     if outcome.failed:
         raise shards_failure(outcome.failed, len(keys))
     if not record_each or _other_assets_follow(context):
-        for key, (_, metadata) in outcome.made.items():
-            context.add_asset_metadata(metadata, partition_key=key)
-        versions = [version for version, _ in outcome.made.values()]
+        for key, made in outcome.made.items():
+            context.add_asset_metadata(made.metadata, partition_key=key)
+        versions = [made.version for made in outcome.made.values()]
         context.set_data_version(context.asset_key, dg.DataVersion("-".join(versions)))
         yield dg.Output(None)
 
@@ -102,20 +121,18 @@ def make_shards(
     outcome = ShardsOutcome()
     for key in keys:
         try:
-            if work.before:
-                yield from work.before(key)
-            version, metadata = work.make(key)
+            made = yield from work.make(key)
         # Whatever it is, it must not cost the shards that are still to come; the run fails with it at its end.
         except Exception as error:
             context.log.exception(f"shard {key} failed")
             outcome.failed[key] = error
             continue
-        outcome.made[key] = version, metadata
+        outcome.made[key] = made
         if record:
-            yield shard_materialization(context, asset, key, version, metadata)
-            if work.check:
+            yield shard_materialization(context, asset, key, made)
+            if made.check:
                 try:
-                    evaluation = work.check(key)
+                    evaluation = made.check()
                 except Exception as error:
                     context.log.exception(f"shard {key} is made, but cannot be checked")
                     outcome.failed[key] = error
@@ -196,8 +213,7 @@ def shard_materialization(
     context: RunContext,
     asset: dg.AssetsDefinition,
     shard: str,
-    version: str,
-    metadata: dict[str, Any],
+    made: Made,
 ) -> dg.AssetMaterialization:
     """Record that one shard of an asset, the run's own or another, has been made.
 
@@ -205,14 +221,13 @@ def shard_materialization(
         context: of the run.
         asset: with one key.
         shard: partition key.
-        version: data version of the shard's table.
-        metadata: to show of it.
+        made: the shard.
     """
     return dg.AssetMaterialization(
         asset_key=asset.key,
         partition=shard,
-        metadata=metadata,
-        tags=_provenance(context.instance, asset, shard) | {DATA_VERSION_TAG: version},
+        metadata=made.metadata,
+        tags=_provenance(context.instance, asset, shard) | {DATA_VERSION_TAG: made.version},
     )
 
 

@@ -58,7 +58,10 @@ class Quantization(Section):
 
 
 class ContentCredentials(Section):
-    """Signing of every image file as C2PA says; needs the extra `c2pa`. Signed files are never equal byte for byte."""
+    """Signing of every image file as C2PA says; needs the extra `c2pa`. Signed files are never equal byte for byte.
+
+    Images that are signed otherwise, or not, are another generator's: a recipe that begins to sign makes its own.
+    """
 
     certificate: Location = Field(description="PEM file of the signer's certificate and those that vouch for it.")
     private_key: Location = Field(description="PEM file of the certificate's key (PKCS#8, not encrypted).")

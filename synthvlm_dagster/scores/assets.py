@@ -1,28 +1,38 @@
 """What Dagster sees of the third stage: the scores of each shard's images."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from synthvlm_dagster.fingerprint import fingerprint
+from synthvlm_dagster.images.state import PlannedImages
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.metadata import markdown, table_metadata
-from synthvlm_dagster.orchestration.shards import ShardWork, materialize_each_shard
-from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.orchestration.shards import Made, ShardWork, making, materialize_each_shard
 from synthvlm_dagster.scores.checks import evaluate_scores
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.judge import JudgeModel
 from synthvlm_dagster.scores.judges import recipe_judges
 from synthvlm_dagster.scores.naming import judge_table, scorer_name, scores_table, scoring_version
-from synthvlm_dagster.scores.shard import SCORES_COLUMNS, read_scores, score_shard, scores_schema
-from synthvlm_dagster.store.storage import Storage
+from synthvlm_dagster.scores.shard import score_shard
+from synthvlm_dagster.scores.state import Measurements
+from synthvlm_dagster.scores.table import SCORES_COLUMNS, scores_schema
 from synthvlm_dagster.text_histogram import text_histogram
 
+ReadScores = Callable[[str, Callable[[str], None] | None], tuple[PlannedImages, Measurements]]
+"""Gives what is planned, present and measured of a shard; sets damaged files of scores aside, and tells it, where the
+second is given."""
 
-def image_scores(dataset: Dataset) -> dg.AssetsDefinition:
-    """The asset `image_scores` of a dataset."""
+
+def image_scores(dataset: Dataset, read: ReadScores) -> dg.AssetsDefinition:
+    """The asset `image_scores` of a dataset.
+
+    Args:
+        dataset: whose asset it is.
+        read: knows what is planned; see `generated_images`.
+    """
 
     @dg.asset(
         key=dataset.key("image_scores"),
@@ -44,38 +54,46 @@ def image_scores(dataset: Dataset) -> dg.AssetsDefinition:
         One row is one image of the shard; held-out judges of the recipe have a column each. The models are loaded once
         per run, and not at all when nothing is missing.
         """
-        yield from materialize_each_shard(context, score_work(dataset, context.log))
+        yield from materialize_each_shard(context, score_work(dataset, read, context.log))
 
     return image_scores  # type: ignore[return-value]  # the stub refuses dg.Nothing, which keeps IO managers out
 
 
-def score_work(dataset: Dataset, log: dg.DagsterLogManager) -> ShardWork:
+def score_work(dataset: Dataset, read: ReadScores, log: dg.DagsterLogManager) -> ShardWork:
     """How shards of `image_scores` are measured and checked, with the same models for all of them."""
-    recipe, storage = dataset.recipe, dataset.storage
+    score = image_scorer(dataset, log)
+    return ShardWork(making(lambda shard: score(*read(shard, log.warning))))
+
+
+def image_scorer(dataset: Dataset, log: dg.DagsterLogManager) -> Callable[[PlannedImages, Measurements], Made]:
+    """What measures the images of a shard that lack something, with the same models for all shards."""
+    recipe = dataset.recipe
     scorer = ClipScorer(recipe.scoring.clip, recipe.scoring.device)
     judges = recipe_judges(recipe.scoring)
-    return ShardWork(
-        lambda shard: score_images(recipe, storage, shard, scorer, judges, log),
-        lambda shard: evaluate_scores(dataset, shard),
-    )
+    return lambda images, measured: score_images(dataset, images, measured, scorer, judges, log)
 
 
 def score_images(
-    recipe: Recipe,
-    storage: Storage,
-    shard: str,
+    dataset: Dataset,
+    images: PlannedImages,
+    measured: Measurements,
     scorer: ClipScorer,
     judges: Mapping[str, JudgeModel],
     log: dg.DagsterLogManager,
-) -> tuple[str, dict[str, Any]]:
-    """Measure the images of a shard that have no score: data version and metadata of `image_scores` for the shard."""
-    scoring = score_shard(recipe, storage, shard, scorer, log.info, judges)
+) -> Made:
+    """Measure the images of a shard that have no score, and describe the shard of `image_scores`."""
+    recipe, shard = images.recipe, images.shard
+    scoring = score_shard(images, measured, scorer, log.info, judges)
     tables = [scores_table(recipe, shard), *(judge_table(recipe, judge, shard) for judge in judges)]
     columns = ("clip_score", "ssim", *recipe.scoring.judges.columns)
-    scores = read_scores(recipe, storage, shard).select("image_id", *columns).collect()
-    return fingerprint(*tables, sorted(scores["image_id"])), {
+    scores = measured.scores(images)
+    metadata = {
         **table_metadata(
-            storage, tables[0], row_count=scores.height, schema=scores_schema(recipe), descriptions=SCORES_COLUMNS
+            images.storage,
+            tables[0],
+            row_count=scores.height,
+            schema=scores_schema(recipe),
+            descriptions=SCORES_COLUMNS,
         ),
         "images_scored_now": scoring.measured,
         # A shard that was complete has no speed: a chart would show it as standing still.
@@ -84,6 +102,8 @@ def score_images(
         "scorer": scorer_name(recipe),
         **{name: value for column in columns for name, value in _described(scores, column).items()},
     }
+    version = fingerprint(*tables, sorted(scores["image_id"]))
+    return Made(version, metadata, lambda: evaluate_scores(dataset, images, measured))
 
 
 def _described(scores: pl.DataFrame, column: str) -> dict[str, Any]:

@@ -1,20 +1,26 @@
 """What must hold of the scores before pairs are selected by them."""
 
+from collections.abc import Callable
+
 import dagster as dg
 
+from synthvlm_dagster.images.state import PlannedImages
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.shards import worst_of
 from synthvlm_dagster.scores.inspection import inspect_scores
+from synthvlm_dagster.scores.state import Measurements
 
 _NAMED = 5
 
-
-def score_checks(dataset: Dataset) -> list[dg.AssetChecksDefinition]:
-    """The checks of the third stage."""
-    return [sound_scores(dataset)]
+_Read = Callable[[str], tuple[PlannedImages, Measurements]]
 
 
-def sound_scores(dataset: Dataset) -> dg.AssetChecksDefinition:
+def score_checks(dataset: Dataset, read: _Read) -> list[dg.AssetChecksDefinition]:
+    """The checks of the third stage; `read` gives what is planned, present and measured of a shard."""
+    return [sound_scores(dataset, read)]
+
+
+def sound_scores(dataset: Dataset, read: _Read) -> dg.AssetChecksDefinition:
     """The check `sound_scores` of a dataset."""
 
     @dg.asset_check(asset=dataset.key("image_scores"), partitions_def=dataset.shards, blocking=True)
@@ -24,14 +30,14 @@ def sound_scores(dataset: Dataset) -> dg.AssetChecksDefinition:
         CLIPScores lie in [0, 1], SSIMs in [-1, 1]; probabilities of judges in [0, 1], their cosines in [-1, 1]. The
         SSIM of two images is measured again by scikit-image; a difference of more than 1e-6 warns.
         """
-        return worst_of([evaluate_scores(dataset, shard) for shard in context.partition_keys])
+        return worst_of([evaluate_scores(dataset, *read(shard)) for shard in context.partition_keys])
 
     return sound_scores
 
 
-def evaluate_scores(dataset: Dataset, shard: str) -> dg.AssetCheckEvaluation:
+def evaluate_scores(dataset: Dataset, images: PlannedImages, measured: Measurements) -> dg.AssetCheckEvaluation:
     """Evaluation of `sound_scores` for one shard."""
-    faults = inspect_scores(dataset.recipe, dataset.storage, shard)
+    faults = inspect_scores(images, measured)
     named = ", ".join(faults.impossible[:_NAMED]) + (", …" if len(faults.impossible) > _NAMED else "")
     problems = [
         sentence
@@ -48,10 +54,10 @@ def evaluate_scores(dataset: Dataset, shard: str) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
         asset_key=dataset.key("image_scores"),
         check_name="sound_scores",
-        partition=shard,
+        partition=images.shard,
         passed=not problems,
         severity=dg.AssetCheckSeverity.ERROR if faults.missing or faults.impossible else dg.AssetCheckSeverity.WARN,
-        description=f"Shard {shard}: " + (" ".join(problems) or f"{faults.scored} images, all scored"),
+        description=f"Shard {images.shard}: " + (" ".join(problems) or f"{faults.scored} images, all scored"),
         metadata={
             "images_scored": faults.scored,
             "images_without_score": faults.missing,

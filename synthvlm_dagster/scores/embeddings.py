@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import polars as pl
 
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import embeddings_table
-from synthvlm_dagster.scores.shard import read_scores
 from synthvlm_dagster.store.chunks import read_columns
 from synthvlm_dagster.store.storage import Storage
 
 _NAMED = 3
 
 
-def read_embeddings(recipe: Recipe, storage: Storage, shard: str) -> tuple[pl.Series, np.ndarray]:
-    """CLIP embeddings of the images of a shard that have a score, by the model that measured it.
+def read_embeddings(recipe: Recipe, storage: Storage, shard: str, scored: pl.Series) -> tuple[pl.Series, np.ndarray]:
+    """CLIP embeddings of images of a shard that have a score, by the model that measured it.
 
     They stand in files of their own beside the scores, which stay small.
 
+    Args:
+        recipe: names generator and CLIP model.
+        storage: the store.
+        shard: partition key.
+        scored: ids of the images.
+
     Returns:
         image_ids, sorted: a series of n strings; and float32 of shape (n, embedding size), rows of length 1 in the same
-        order. Of a shard without scores both are empty; the second then has shape (0, 0).
+        order. Without images both are empty; the second then has shape (0, 0).
 
     Raises:
-        StorageError: nothing has been planned yet; or an image was scored before embeddings were kept, or its file is
-            damaged: says what to materialize.
+        StorageError: an image was scored before embeddings were kept, or its file is damaged: says what to materialize.
     """
-    scored = read_scores(recipe, storage, shard).select("image_id").collect()["image_id"].sort()
+    scored = scored.sort()
     if scored.is_empty():
         return scored, np.empty((0, 0), np.float32)
     table = embeddings_table(recipe, shard)
@@ -45,3 +51,24 @@ def read_embeddings(recipe: Recipe, storage: Storage, shard: str) -> tuple[pl.Se
             f"{shard} again: it looks anew at those images alone"
         )
     return kept["image_id"], kept["embedding"].to_numpy()
+
+
+def embeddings_by_shard(
+    recipe: Recipe, storage: Storage, scores: pl.LazyFrame
+) -> Iterator[tuple[pl.Series, np.ndarray]]:
+    """The embeddings of scored images, shard by shard, in order; nothing is read before the first is asked for.
+
+    Args:
+        recipe: names generator and CLIP model.
+        storage: the store.
+        scores: image_id and shard of the images.
+
+    Yields:
+        As `read_embeddings` returns.
+
+    Raises:
+        StorageError: as `read_embeddings`.
+    """
+    scored = scores.select("image_id", "shard").collect().sort("shard")
+    for (shard,), images in scored.partition_by("shard", as_dict=True, maintain_order=True).items():
+        yield read_embeddings(recipe, storage, str(shard), images["image_id"])

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import polars as pl
 
 from synthvlm_dagster.image_decoding import decode_image
-from synthvlm_dagster.images.present import read_images
-from synthvlm_dagster.recipe import JUDGE_SETTINGS, Recipe
-from synthvlm_dagster.scores.shard import missing_scores, read_scores
-from synthvlm_dagster.store.storage import Storage
+from synthvlm_dagster.images.state import PlannedImages
+from synthvlm_dagster.recipe import JUDGE_SETTINGS
+from synthvlm_dagster.scores.naming import reduced_size
+from synthvlm_dagster.scores.state import Measurements
 
 # Rounding may carry the SSIM of a perfect copy past 1 by some 1e-16.
 _TOLERANCE = 1e-9
@@ -36,40 +36,36 @@ class ShardFaults(NamedTuple):
     """image_ids, of the few measured again, whose SSIM by scikit-image is another."""
 
 
-def inspect_scores(recipe: Recipe, storage: Storage, shard: str) -> ShardFaults:
+def inspect_scores(images: PlannedImages, measured: Measurements) -> ShardFaults:
     """Count a shard's images with, without and with impossible scores, and have scikit-image measure two SSIMs again.
 
     Raises:
-        StorageError: nothing has been planned yet.
         ImageError: an image that is measured again cannot be decoded.
     """
-    judges = recipe.scoring.judges.columns
-    scores = read_scores(recipe, storage, shard).select("image_id", "clip_score", "ssim", *judges).collect()
+    judges = images.recipe.scoring.judges.columns
+    scores = measured.scores(images)
     possible = pl.all_horizontal(
         *(_in_range(column).fill_null(False) for column in ("clip_score", "ssim")),
         *(_in_range(column).fill_null(True) for column in judges),
     )
     impossible = scores.filter(~possible)["image_id"].sort()
-    missing = missing_scores(recipe, storage, shard).select(pl.len()).collect().item()
-    return ShardFaults(scores.height, missing, tuple(impossible), _doubtful(recipe, storage, shard, scores))
+    return ShardFaults(scores.height, measured.missing(images).height, tuple(impossible), _doubtful(images, scores))
 
 
-def _doubtful(recipe: Recipe, storage: Storage, shard: str, scores: pl.DataFrame) -> tuple[str, ...]:
+def _doubtful(images: PlannedImages, scores: pl.DataFrame) -> tuple[str, ...]:
     from synthvlm_dagster.scores.ssim_reference import reference_ssim
 
-    ssim = recipe.scoring.ssim
+    recipe = images.recipe
+    ssim, size = recipe.scoring.ssim, reduced_size(recipe)
     chosen = scores.select("image_id", "ssim").drop_nulls().bottom_k(_MEASURED_AGAIN, by="image_id")
-    images = read_images(recipe, storage, shard).filter(pl.col("image_id").is_in(chosen["image_id"].implode()))
-    pixels = {name: image["bytes"] for name, image in images.select("image_id", "image").collect().iter_rows()}
+    stored = images.scan().filter(pl.col("image_id").is_in(chosen["image_id"].implode()))
+    pixels = {name: image["bytes"] for name, image in stored.select("image_id", "image").collect().iter_rows()}
     return tuple(
         name
         for name, recorded in chosen.sort("image_id").iter_rows()
         if name in pixels
         and abs(
-            recorded
-            - reference_ssim(
-                decode_image(pixels[name]), size=ssim.reduced_size, channels=ssim.channels, window=ssim.window
-            )
+            recorded - reference_ssim(decode_image(pixels[name]), size=size, channels=ssim.channels, window=ssim.window)
         )
         > _SSIM_TOLERANCE
     )

@@ -10,15 +10,13 @@ import polars as pl
 
 from synthvlm_dagster.errors import ImageError, ModelError
 from synthvlm_dagster.image_decoding import decode_image
-from synthvlm_dagster.images.present import image_batches
+from synthvlm_dagster.images.state import PlannedImages, image_batches
 from synthvlm_dagster.images.table import images_table
-from synthvlm_dagster.recipe import JUDGE_SETTINGS, Recipe
+from synthvlm_dagster.recipe import JUDGE_SETTINGS
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.judge import JudgeModel
 from synthvlm_dagster.scores.naming import reduced_size
 from synthvlm_dagster.scores.prefetch import prefetched
-from synthvlm_dagster.store.chunks import present_ids
-from synthvlm_dagster.store.storage import Storage
 
 SCORES = "scores"
 EMBEDDINGS = "embeddings"
@@ -43,35 +41,28 @@ class Measuring:
 
     def __init__(
         self,
-        recipe: Recipe,
-        storage: Storage,
-        shard: str,
+        images: PlannedImages,
         scorer: ClipScorer,
         judges: Mapping[str, JudgeModel],
         measured: Mapping[str, set[str]],
     ) -> None:
         """
         Args:
-            recipe: settings of SSIM, and the batch size.
-            storage: where the images are, for errors.
-            shard: partition key.
+            images: of one shard; its recipe has the settings of SSIM, and the batch size.
             scorer: the CLIP model.
             judges: by name.
             measured: for `SCORES`, `EMBEDDINGS` and each judge, the ids of the images that it has measured.
         """
-        self._recipe = recipe
-        self._storage = storage
-        self._shard = shard
+        self._images = images
+        self._recipe = images.recipe
+        self._shard = images.shard or ""
         self._scorer = scorer
         self._judges = judges
         self._measured = measured
-        self._reduced_size = reduced_size(recipe)
+        self._reduced_size = reduced_size(images.recipe)
 
-    def measure(self, images: pl.LazyFrame) -> Iterator[tuple[int, dict[str, pl.DataFrame]]]:
+    def measure(self) -> Iterator[tuple[int, dict[str, pl.DataFrame]]]:
         """Measure, batch by batch, what is not measured.
-
-        Args:
-            images: see `read_images`.
 
         Yields:
             Images done so far; and the new rows of `SCORES`, of `EMBEDDINGS` and of each judge, where there are any.
@@ -80,15 +71,17 @@ class Measuring:
             ImageError: an image cannot be decoded or measured; names the image and its file.
             ModelError: a model cannot be loaded, or gives NaN.
         """
-        self._load_models(set(images.select("image_id").collect()["image_id"]))
+        self._load_models(set(self._images.present["image_id"]))
         complete = sorted(set.intersection(*self._measured.values()))
-        rows = images.filter(~pl.col("image_id").is_in(complete)).select(
-            "image_id", "caption_id", "attempt", "text", pl.col("image").struct.field("bytes")
+        rows = (
+            self._images.scan()
+            .filter(~pl.col("image_id").is_in(complete))
+            .select("image_id", "caption_id", "attempt", "text", pl.col("image").struct.field("bytes"))
         )
         size = self._recipe.scoring.batch_size
         frames = image_batches(rows, self._shard, size)
         done = 0
-        for pictures in prefetched((part for frame in frames for part in frame.iter_slices(size)), self._look):
+        for pictures in prefetched((part for frame in frames for part in frame.iter_slices(size)), self._prepare):
             done += len(pictures)
             yield done, {**self._by_clip(pictures), **self._by_judges(pictures)}
 
@@ -100,7 +93,7 @@ class Measuring:
             if not self._measured[name].issuperset(images):
                 judge.load()
 
-    def _look(self, image_id: str, caption_id: str, attempt: int, text: str, content: bytes | None) -> Picture:
+    def _prepare(self, image_id: str, caption_id: str, attempt: int, text: str, content: bytes | None) -> Picture:
         """Decode an image, and prepare it for each model that has not seen it."""
         try:
             image = decode_image(content)
@@ -177,6 +170,5 @@ class Measuring:
             )
 
     def _file_of(self, image_id: str) -> str:
-        table = images_table(self._recipe, self._shard)
-        found = present_ids(self._storage, self._storage.files(table, ".parquet"))
-        return self._storage.url(next((path for path, ids in found.items() if image_id in (ids or ())), table))
+        path = self._images.file_of(image_id) or images_table(self._recipe, self._shard)
+        return self._images.storage.url(path)

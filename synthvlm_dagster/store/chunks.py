@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import polars as pl
 
@@ -43,28 +43,46 @@ def write_chunk(storage: Storage, table: str, rows: pl.DataFrame) -> str:
     return path
 
 
-def present_ids(storage: Storage, paths: Iterable[str]) -> dict[str, list[str] | None]:
-    """The image ids in each chunk file; None where the file is no readable parquet table of images.
+def read_chunks(
+    storage: Storage, paths: Iterable[str], columns: list[str]
+) -> Iterator[tuple[str, pl.DataFrame | None]]:
+    """Some columns of each chunk file, in order; None where it is no readable parquet table with these columns.
 
-    Reads the one column alone: damage elsewhere in the file is not noticed (see `set_damaged_aside`).
-
-    Raises:
-        StorageError: a file that is there cannot be fetched, which says nothing about its content.
-    """
-    return {path: None if ids is None else ids["image_id"].to_list() for path, ids in _read_ids(storage, paths)}
-
-
-def ids_by_shard(storage: Storage, paths: Iterable[str]) -> pl.DataFrame:
-    """The image ids in chunk files `…/<shard>/<file>`: image_id and shard, the folder's; without unreadable files.
+    Reads these columns alone: damage elsewhere in a file is not noticed (see `set_damaged_aside`).
 
     Raises:
         StorageError: a file that is there cannot be fetched, which says nothing about its content.
     """
-    empty = pl.DataFrame(schema={"image_id": pl.String, "shard": pl.String})
-    found = [
-        ids.with_columns(shard=pl.lit(shard_of(path))) for path, ids in _read_ids(storage, paths) if ids is not None
-    ]
-    return pl.concat([empty, *found])
+
+    def read(path: str) -> tuple[str, pl.DataFrame | None]:
+        return path, read_columns(storage, path, columns)
+
+    chosen = list(paths)
+    yield from map(read, chosen) if storage.is_local else asked_ahead(chosen, read)
+
+
+def rows_by_shard(storage: Storage, folder: str, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Some columns of all readable chunk files `…/<shard>/<file>` below a folder, in order of their paths.
+
+    Args:
+        storage: the store.
+        folder: of a shard's files, or of the folders of all shards.
+        schema: columns to read, with their types.
+
+    Returns:
+        The columns of `schema`; shard, the name of the folder that the file stands in; and file, its path.
+
+    Raises:
+        StorageError: a file that is there cannot be fetched, which says nothing about its content.
+    """
+    empty = pl.DataFrame(schema={**schema, "shard": pl.String(), "file": pl.String()})
+    chunks = read_chunks(storage, storage.files(folder, ".parquet"), list(schema))
+    return pl.concat([empty, *(in_file(rows, path) for path, rows in chunks if rows is not None)])
+
+
+def in_file(rows: pl.DataFrame, path: str) -> pl.DataFrame:
+    """Rows of a chunk file with the columns shard and file, as `rows_by_shard` gives them."""
+    return rows.with_columns(shard=pl.lit(shard_of(path)), file=pl.lit(path))
 
 
 def shard_of(path: str) -> str:
@@ -117,11 +135,3 @@ def _is_damaged(storage: Storage, path: str) -> bool:
         while block := file.read(_READ_BYTES):
             digest.update(block)
     return digest.hexdigest() != named.group(1)
-
-
-def _read_ids(storage: Storage, paths: Iterable[str]) -> Iterator[tuple[str, pl.DataFrame | None]]:
-    def read(path: str) -> tuple[str, pl.DataFrame | None]:
-        return path, read_columns(storage, path, ["image_id"])
-
-    chosen = list(paths)
-    yield from map(read, chosen) if storage.is_local else asked_ahead(chosen, read)

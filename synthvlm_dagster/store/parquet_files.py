@@ -62,6 +62,32 @@ def parquet_batches(file: IO[bytes] | io.RawIOBase, columns: Sequence[str] | Non
             yield pl.DataFrame(batch)
 
 
+def parquet_rows_with(file: IO[bytes] | io.RawIOBase, column: str, value: str) -> pl.DataFrame:
+    """The rows of a file in which a column has a value, in order.
+
+    Only row groups whose statistics allow the value are read: of a file with one row group for each value, that one.
+
+    Args:
+        file: open for reading, seekable.
+        column: of strings.
+        value: to look for.
+
+    Raises:
+        OSError, ValueError, TypeError, LookupError, RuntimeError, SystemError: the file is damaged.
+    """
+    from pyarrow.parquet import ParquetFile
+
+    parquet = ParquetFile(file, pre_buffer=isinstance(file, RemoteFile))
+    place = parquet.schema_arrow.names.index(column)
+    groups = []
+    for group in range(parquet.num_row_groups):
+        found = parquet.metadata.row_group(group).column(place).statistics
+        if found is None or not found.has_min_max or found.min <= value <= found.max:
+            groups.append(group)
+    rows = pl.DataFrame(parquet.read_row_groups(groups) if groups else parquet.schema_arrow.empty_table())
+    return rows.filter(pl.col(column) == value)
+
+
 def _to_arrow(frame: pl.DataFrame) -> pyarrow.Table:
     # Parquet files of string views cannot be read by older readers.
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest())

@@ -29,7 +29,7 @@ from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.store.credentials import credentials_in
 from synthvlm_dagster.store.folder_swap import TEMPORARY_PREFIX, replaced_folder, sync
 from synthvlm_dagster.store.object_stores import filesystem_at
-from synthvlm_dagster.store.parquet_files import parquet_batches, parquet_writer
+from synthvlm_dagster.store.parquet_files import parquet_batches, parquet_rows_with, parquet_writer
 from synthvlm_dagster.store.remote_files import RemoteFile, RemoteVersion, opened_ahead, version_of
 
 WHOLE_TABLE = "table.parquet"
@@ -263,6 +263,21 @@ class Storage:
         for path in paths:
             with self.open(path) if self._is_local else self._open_remote(path) as file, self._damage_explained(path):
                 yield from parquet_batches(file, columns)
+
+    def rows_with(self, table: str, column: str, value: str) -> pl.DataFrame:
+        """The rows of a table kept in one file in which a column of strings has a value, in order.
+
+        Reads the file's footer and the row groups that may hold the value, also from an object store: little of a
+        file that has a row group for each value.
+
+        Raises:
+            StorageError: the table has no file yet, or it is damaged.
+        """
+        path = f"{table}/{WHOLE_TABLE}"
+        if not self.exists(path):
+            raise _missing_table(self.url(table))
+        with self.open(path) if self._is_local else self._open_remote(path) as file, self._damage_explained(path):
+            return parquet_rows_with(file, column, value)
 
     def scan(self, table: str) -> pl.LazyFrame:
         """The rows of every file below the table's folder, lazily, in order of file name.

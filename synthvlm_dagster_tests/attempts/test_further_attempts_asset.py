@@ -8,15 +8,16 @@ import polars as pl
 import pytest
 
 from synthvlm_dagster.attempts.assets import further_attempts
+from synthvlm_dagster.attempts.plan import read_scores
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.judges import recipe_judges
 from synthvlm_dagster.scores.merit import weighted_score
 from synthvlm_dagster.scores.naming import embeddings_table, judge_table, scores_table
-from synthvlm_dagster.scores.shard import read_scores, score_shard, unmeasured_shards
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, plan
+from synthvlm_dagster_tests.shards import score_shard, unmeasured_shards
 
 SHARD = "0000"
 MOST = 3

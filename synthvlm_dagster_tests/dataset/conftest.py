@@ -10,16 +10,17 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from synthvlm_dagster.attempts.plan import read_plan, read_scores
 from synthvlm_dagster.captions.curate import curate_captions
 from synthvlm_dagster.captions.readers import RAW_SCHEMA
 from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
 from synthvlm_dagster.dataset.selection import select_with_reasons
-from synthvlm_dagster.images.plan import PLAN_TABLE, plan_attempts, read_plan
+from synthvlm_dagster.images.plan import plan_attempts, write_plan
 from synthvlm_dagster.images.provenance import image_provenance
 from synthvlm_dagster.images.table import EncodedImage, encode_image
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import judge_table, scores_table
-from synthvlm_dagster.scores.shard import SCORES_SCHEMA, read_scores
+from synthvlm_dagster.scores.table import SCORES_SCHEMA
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.pictures import store_images
 
@@ -89,7 +90,7 @@ def fill(recipe: Recipe, storage: Storage, texts: Sequence[str | None]) -> None:
     curated, rejected = curate_captions(raw, recipe.curation, recipe.shard_keys)
     for name, frame in (("raw", raw), ("curated", curated), ("rejected", rejected)):
         storage.write_table(f"captions/{name}", frame)
-    storage.write_table(PLAN_TABLE, plan_attempts(curated, recipe.attempts, recipe.seed))
+    write_plan(storage, plan_attempts(curated, recipe.attempts, recipe.seed))
     for shard in recipe.shard_keys:
         planned = read_plan(recipe, storage, shard)
         for chunk in planned.iter_slices(3):

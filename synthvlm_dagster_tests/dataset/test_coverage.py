@@ -3,17 +3,16 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 
+from synthvlm_dagster.attempts.plan import read_plan, read_scores
 from synthvlm_dagster.dataset.coverage import complete_scores
 from synthvlm_dagster.dataset.report.facts import gather_facts
 from synthvlm_dagster.errors import IncompleteShardsError
-from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.images.table import failed_images_table, failed_rows, images_table, tries
-from synthvlm_dagster.operations.outdated import shards_to_generate
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import scores_table
-from synthvlm_dagster.scores.shard import missing_scores, read_scores
 from synthvlm_dagster.store.chunks import write_chunk
 from synthvlm_dagster_tests.dataset.conftest import Project
+from synthvlm_dagster_tests.shards import missing_scores, shards_with_work
 
 
 def lose(project: Project, shard: str) -> pl.DataFrame:
@@ -50,7 +49,7 @@ def test_images_that_could_not_be_made_need_no_score(make_project: Callable[...,
 
     record_failure(project, shard, lost, retry=2)
     assert complete_scores(recipe, storage).collect().height == planned - lost.height
-    assert missing_scores(recipe, storage, shard).collect().is_empty()
+    assert missing_scores(recipe, storage, shard).is_empty()
     step = {step.name: step for step in gather_facts(recipe, storage).images}["Images generated"]
     assert (step.count, step.note) == (planned - lost.height, f"{lost.height} could not be made")
 
@@ -67,5 +66,5 @@ def test_more_retries_make_a_shard_with_failed_images_unfinished(make_project: C
     with dg.DagsterInstance.ephemeral() as instance:
         for key in recipe.shard_keys:
             instance.report_runless_asset_event(dg.AssetMaterialization("generated_images", partition=key))
-        assert shards_to_generate(instance, recipe, project.storage) == []
-        assert shards_to_generate(instance, allowing(recipe, 3), project.storage) == [shard]
+        assert shards_with_work("generated_images", instance, recipe, project.storage) == []
+        assert shards_with_work("generated_images", instance, allowing(recipe, 3), project.storage) == [shard]

@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from synthvlm_dagster.attempts.plan import read_scores
 from synthvlm_dagster.dataset.assets import selected_pairs
 from synthvlm_dagster.dataset.checks import every_image_is_scored, exactly_k_unique_pairs, selected_images_open
 from synthvlm_dagster.dataset.coverage import complete_scores, score_coverage
@@ -18,7 +19,7 @@ from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Recipe, Selection
 from synthvlm_dagster.scores.naming import scores_table
-from synthvlm_dagster.scores.shard import SCORES_SCHEMA, read_scores
+from synthvlm_dagster.scores.table import SCORES_SCHEMA
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, plan
 

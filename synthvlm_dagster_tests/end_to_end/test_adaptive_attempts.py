@@ -10,10 +10,9 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from synthvlm_dagster.images.plan import ADDED_ATTEMPTS
+from synthvlm_dagster.attempts.plan import read_scores
 from synthvlm_dagster.orchestration.shards import DATA_VERSION_TAG, INPUT_VERSION_TAG
 from synthvlm_dagster.scores.merit import weighted_score
-from synthvlm_dagster.scores.shard import read_scores
 from synthvlm_dagster_tests.end_to_end.project import Project, make_project
 
 BAR = 1.34
@@ -117,14 +116,20 @@ def test_a_higher_bar_costs_only_the_images_that_it_asks_for(project):
     assert_recorded(project)
 
 
-def test_a_damaged_table_of_attempts_costs_no_image(project):
-    times = file_times(project)
-    for path in project.storage.files(ADDED_ATTEMPTS):
-        Path(project.storage.url(path)).write_bytes(b"not parquet")
-    outcome = project.synthvlm("run")
-    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    assert file_times(project) == times
-    assert project.storage.files(ADDED_ATTEMPTS, ".corrupt")
+def test_what_other_settings_asked_for_is_reused_and_no_longer_counts(project):
+    """A lower bar, a budget and back: each time what a fresh run of the recipe would have made, and no image twice."""
+    high, times = sorted(best_scores(project).rows()), file_times(project)
+    for old, new in (("until: 1.36", f"until: {BAR}"), (f"until: {BAR}", "until: 1.36")):
+        rewrite(project, old, new)
+        outcome = project.synthvlm("run")
+        assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+        assert file_times(project) == times
+        if new != "until: 1.36":
+            fewer = best_scores(project)
+            assert fewer["images"].sum() < sum(images for _, images, *_ in high)
+            assert all(best >= BAR or images == 4 for _, images, best, _ in fewer.iter_rows())
+            assert all(before is None or before < BAR for *_, before in fewer.iter_rows())
+    assert sorted(best_scores(project).rows()) == high
 
 
 def test_a_fixed_number_has_no_further_attempts(project):
@@ -138,7 +143,7 @@ def test_kill_9_in_a_round_makes_no_image_twice(tmp_path):
     project = adaptive_project(tmp_path / "project", "{max: 4, until: 1.39}")
     running = project.start("synthvlm_dagster.cli", "run", start_new_session=True)
     deadline = time.monotonic() + 240
-    while len(project.storage.files(ADDED_ATTEMPTS)) < 2:
+    while len(project.image_ids()) <= CAPTIONS:
         assert running.poll() is None, "ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)

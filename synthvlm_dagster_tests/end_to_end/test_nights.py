@@ -15,8 +15,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from synthvlm_dagster.attempts.further_attempts import tried_images
-from synthvlm_dagster.images.plan import NIGHTS_ATTEMPTS, added_attempts, read_plan
+from synthvlm_dagster.attempts.nights import nights_attempts
+from synthvlm_dagster.attempts.plan import read_plan, read_tried
 from synthvlm_dagster.operations.regeneration.night import NIGHTS
 from synthvlm_dagster.orchestration.shards import DATA_VERSION_TAG, INPUT_VERSION_TAG
 from synthvlm_dagster_tests.end_to_end.project import Project, make_project
@@ -86,7 +86,7 @@ def file_times(project: Project) -> dict[str, int]:
 
 def added(project: Project) -> pl.DataFrame:
     columns = ("caption_id", "attempt", "best_score", "night")
-    return added_attempts(project.recipe, project.storage, None, NIGHTS_ATTEMPTS, columns)
+    return nights_attempts(project.recipe, project.storage, None, columns)
 
 
 def latest(instance: dg.DagsterInstance, name: str, shard: str | None = None) -> dg.AssetMaterialization:
@@ -122,7 +122,7 @@ def test_a_killed_night_goes_on_within_its_budget(project, messages):
 
 
 def test_the_report_is_of_the_whole_night(project, messages):
-    tried = tried_images(project.recipe, project.storage)
+    tried = read_tried(project.recipe, project.storage)
     of_first = tried.filter(pl.col("attempt") == 0).select("caption_id", first="weighted_score")
     best = (
         tried.group_by("caption_id")
@@ -195,7 +195,7 @@ def test_scattered_stale_shards_are_made_again_in_one_run(project):
             storage.delete(path)
     outcome = project.synthvlm("run", "--select", 'key:"image_scores"')
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    assert tried_images(project.recipe, storage)["weighted_score"].null_count() == 0
+    assert read_tried(project.recipe, storage)["weighted_score"].null_count() == 0
     with dg.DagsterInstance.from_config(str(project.home)) as instance:
         [run] = instance.get_runs(dg.RunsFilter(job_name="repair_shards"))
         assert run.run_config["ops"]["repair"]["config"] == {"shards": shards, "assets": ["image_scores"]}

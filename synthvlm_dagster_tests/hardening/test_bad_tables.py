@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synthvlm_dagster.attempts.state import planned_images
 from synthvlm_dagster.captions.tables import RAW
 from synthvlm_dagster.dataset.exports.card import write_card
 from synthvlm_dagster.dataset.exports.llava import write_llava
@@ -14,7 +15,6 @@ from synthvlm_dagster.dataset.exports.webdataset import write_webdataset
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.report.page import write_report
 from synthvlm_dagster.errors import ImageError, SynthVLMError
-from synthvlm_dagster.images.present import planned_images
 from synthvlm_dagster.store.storage import UNREADABLE_TABLE
 from synthvlm_dagster_tests.dataset.conftest import make_project  # noqa: F401 - the fixture
 from synthvlm_dagster_tests.hardening.damage import MORE, damaged, examples

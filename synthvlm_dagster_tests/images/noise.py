@@ -12,7 +12,8 @@ import polars as pl
 
 from synthvlm_dagster.images.generator import Drawn
 from synthvlm_dagster.images.identity import image_seed
-from synthvlm_dagster.images.plan import PLAN_TABLE, plan_attempts
+from synthvlm_dagster.images.plan import plan_attempts
+from synthvlm_dagster.images.plan import write_plan as write_plan_table
 from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster.store.storage import Storage
 
@@ -113,7 +114,7 @@ def write_plan(storage: Storage, captions: int, attempts: int = 1, shards: int =
         {"caption_id": f"{number:016x}", "text": f"caption {number}", "shard": f"{number % shards:04d}"}
         for number in range(captions)
     ]
-    storage.write_table(PLAN_TABLE, plan_attempts(pl.DataFrame(rows), Attempts(per_caption=attempts), seed=0))
+    write_plan_table(storage, plan_attempts(pl.DataFrame(rows), Attempts(per_caption=attempts), seed=0))
 
 
 def _fit(size: int, most: int) -> None:

@@ -5,6 +5,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from synthvlm_dagster.attempts.state import ShardReader
 from synthvlm_dagster.images.assets import generated_images, planned_attempts
 from synthvlm_dagster.images.checks import something_to_make, sound_images
 from synthvlm_dagster.images.generator import Drawn
@@ -35,7 +36,7 @@ class Project:
         schema = {"caption_id": pl.String, "text": pl.String, "shard": pl.String}
         self.storage.write_table("captions/curated", pl.DataFrame(rows, schema=schema))
 
-    def run(self, asset: Callable[[Dataset], dg.AssetsDefinition], **options: Any) -> dg.ExecuteInProcessResult:
+    def run(self, asset: Callable[..., dg.AssetsDefinition], **options: Any) -> dg.ExecuteInProcessResult:
         return dg.materialize(
             self.definitions,
             selection=dg.AssetSelection.assets(asset.__name__),
@@ -47,7 +48,13 @@ class Project:
     @property
     def definitions(self) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
         dataset = Dataset(self.recipe)
-        return [part(dataset) for part in (planned_attempts, generated_images, something_to_make, sound_images)]
+        read = ShardReader(dataset.recipe, lambda: dataset.storage).images
+        return [
+            planned_attempts(dataset),
+            generated_images(dataset, read),
+            something_to_make(dataset),
+            sound_images(dataset, read),
+        ]
 
     def check_results(self) -> dict[str | None, bool]:
         """Latest result of `sound_images` by shard."""

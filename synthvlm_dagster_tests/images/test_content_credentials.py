@@ -85,10 +85,27 @@ def test_many_threads_sign_with_one_key(credentials: ContentCredentials) -> None
     assert {_read(content, "jpeg").get_validation_state() for content in files} == {"Valid"}
 
 
-def test_signing_does_not_change_the_name_of_the_generator(credentials: ContentCredentials) -> None:
+def test_images_that_are_signed_otherwise_are_another_generators(
+    credentials: ContentCredentials, tmp_path: Path
+) -> None:
+    """A fresh run would store other files: signed, or by another signer."""
     recipe = load_recipe("demo")
-    signing = recipe.generation.model_copy(update={"content_credentials": credentials})
-    assert generator_name(recipe.model_copy(update={"generation": signing})) == generator_name(recipe)
+
+    def name(signing: ContentCredentials | None) -> str:
+        generation = recipe.generation.model_copy(update={"content_credentials": signing})
+        return generator_name(recipe.model_copy(update={"generation": generation}))
+
+    moved = tmp_path / "moved.pem"
+    moved.write_bytes(Path(credentials.certificate).read_bytes())
+    renewed = tmp_path / "renewed.pem"
+    renewed.write_bytes(moved.read_bytes() + b"\n")
+    assert name(None) == generator_name(recipe)
+    assert name(credentials.model_copy(update={"certificate": str(moved)})) == name(credentials)
+    others = {"certificate": str(renewed)}, {"algorithm": "es384"}, {"time_stamp_url": "http://time.example"}
+    names = [name(None), name(credentials), *(name(credentials.model_copy(update=change)) for change in others)]
+    assert len(set(names)) == len(names)
+    with pytest.raises(RecipeError, match=r"certificate: /nowhere\.pem cannot be read"):
+        name(credentials.model_copy(update={"certificate": "/nowhere.pem"}))
 
 
 def test_the_files_lie_beside_the_recipe(tmp_path: Path) -> None:

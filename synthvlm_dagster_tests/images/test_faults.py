@@ -14,16 +14,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from synthvlm_dagster.attempts.plan import read_scores
+from synthvlm_dagster.attempts.state import planned_images, read_images
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.generators import DiffusersGenerator
-from synthvlm_dagster.images.present import planned_images, read_images
-from synthvlm_dagster.images.shard import generate_shard
 from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import scores_table
-from synthvlm_dagster.scores.shard import read_scores
 from synthvlm_dagster.store.storage import TEMPORARY_PREFIX, Storage
 from synthvlm_dagster_tests.images.noise import SHARD, NoiseGenerator, ids, logged_seeds, write_plan
+from synthvlm_dagster_tests.shards import generate_shard
 
 ROOT = Path(__file__).parents[2]
 

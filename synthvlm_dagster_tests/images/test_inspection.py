@@ -6,14 +6,15 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from synthvlm_dagster.images.inspection import inspect_shard
-from synthvlm_dagster.images.plan import PLAN_TABLE, plan_attempts, read_plan
-from synthvlm_dagster.images.shard import generate_shard
+from synthvlm_dagster.attempts.plan import read_plan
+from synthvlm_dagster.images.plan import plan_attempts
+from synthvlm_dagster.images.plan import write_plan as write_plan_table
 from synthvlm_dagster.images.table import encode_image, images_table
 from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.images.noise import SHARD, NoiseGenerator, noise, plain, seed_of, write_plan
 from synthvlm_dagster_tests.pictures import store_images
+from synthvlm_dagster_tests.shards import generate_shard, inspect_shard
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def recipe(tiny_recipe: Callable[..., Recipe]) -> Recipe:
 def painted(recipe: Recipe, levels: Sequence[int | None]) -> Storage:
     storage = Storage(recipe.storage)
     rows = [{"caption_id": f"{number:016x}", "text": "", "shard": SHARD} for number in range(len(levels))]
-    storage.write_table(PLAN_TABLE, plan_attempts(pl.DataFrame(rows), Attempts(), seed=0))
+    write_plan_table(storage, plan_attempts(pl.DataFrame(rows), Attempts(), seed=0))
     pictures = [noise(number) if level is None else plain(level).image for number, level in enumerate(levels)]
     for planned, drawn in zip(read_plan(recipe, storage, SHARD).iter_slices(2), batched(pictures), strict=True):
         encoded = [encode_image(Image.fromarray(picture), recipe.generation) for picture in drawn]

@@ -10,20 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from synthvlm_dagster.attempts.state import read_images
 from synthvlm_dagster.errors import ImageError
-from synthvlm_dagster.images.present import read_images
 from synthvlm_dagster.images.provenance import (
     Provenance,
     image_provenance,
     read_provenance,
     synthetic_content_xmp,
 )
-from synthvlm_dagster.images.shard import generate_shard
 from synthvlm_dagster.images.table import encode_image
 from synthvlm_dagster.recipe import Generation, load_recipe
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.images.noise import NoiseGenerator
 from synthvlm_dagster_tests.pictures import captions_in_shards, plan
+from synthvlm_dagster_tests.shards import generate_shard
 
 FORMATS = ["jpeg", "png", "webp"]
 SOURCE = Provenance("0123456789abcdef-00", "org/model & <refiner>", "v1.0", "ab" * 32, 2**63 - 1)

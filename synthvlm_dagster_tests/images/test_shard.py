@@ -8,18 +8,20 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from synthvlm_dagster.attempts.plan import whole_plan
+from synthvlm_dagster.attempts.state import planned_images, read_images
 from synthvlm_dagster.errors import ModelError, RecipeError, StorageError
 from synthvlm_dagster.images.batches import Batches
 from synthvlm_dagster.images.generator import Drawn
 from synthvlm_dagster.images.generators import DiffusersGenerator
 from synthvlm_dagster.images.identity import image_seed
-from synthvlm_dagster.images.plan import PLAN_TABLE, plan_attempts
-from synthvlm_dagster.images.present import planned_images, read_images, shard_progress
-from synthvlm_dagster.images.shard import generate_shard
+from synthvlm_dagster.images.plan import plan_attempts
+from synthvlm_dagster.images.plan import write_plan as write_plan_table
 from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA, failed_images_table, images_table
 from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.images.noise import SHARD, NoiseGenerator, ids, noise, plain, seed_of, write_plan
+from synthvlm_dagster_tests.shards import generate_shard, shard_progress
 
 
 class NoGenerator:
@@ -74,7 +76,7 @@ def test_rows_tell_which_captions_were_not_read_to_their_end(tiny_recipe: Callab
     storage = Storage(recipe.storage)
     texts = [f"caption {number}{'…' if number % 3 == 0 else ''}" for number in range(7)]
     rows = [{"caption_id": f"{n:016x}", "text": text, "shard": SHARD} for n, text in enumerate(texts)]
-    storage.write_table(PLAN_TABLE, plan_attempts(pl.DataFrame(rows), Attempts(), seed=0))
+    write_plan_table(storage, plan_attempts(pl.DataFrame(rows), Attempts(), seed=0))
     generate_shard(recipe, storage, SHARD, NoiseGenerator())
     for text, truncated in read_images(recipe, storage, SHARD).select("text", "prompt_truncated").collect().iter_rows():
         assert truncated == text.endswith("…")
@@ -234,24 +236,6 @@ def test_an_image_in_two_chunks_is_read_once(tiny_recipe: Callable[..., Recipe])
     assert missing(recipe, storage) == []
 
 
-def test_images_of_an_older_version_are_read_with_the_columns_of_this_one(tiny_recipe: Callable[..., Recipe]) -> None:
-    recipe = tiny_recipe({"images_per_chunk": 2})
-    storage = Storage(recipe.storage)
-    write_plan(storage, captions=8)
-    generate_shard(recipe, storage, SHARD, NoiseGenerator())
-    new = read_images(recipe, storage, SHARD).collect().sort("image_id")
-    [path, *_] = chunks(recipe, storage)
-    rows = storage.scan_files([path]).collect()
-    storage.delete(path)
-    storage.write_chunk(images_table(recipe, SHARD), "chunk-0123456789.parquet", rows.drop("retry", "prompt_truncated"))
-
-    assert generate_shard(recipe, storage, SHARD, NoGenerator()).set_aside == ()
-    read = read_images(recipe, storage, SHARD).collect().sort("image_id")
-    assert read.schema == IMAGE_SCHEMA
-    assert read.drop("prompt_truncated").equals(new.drop("prompt_truncated"))
-    assert read["prompt_truncated"].null_count() == 2
-
-
 def test_progress_counts_planned_present_failed_and_missing(tiny_recipe: Callable[..., Recipe]) -> None:
     recipe = tiny_recipe({"retries": 0}, shards=3)
     storage = Storage(recipe.storage)
@@ -402,7 +386,50 @@ def test_what_cannot_be_made_is_recorded_and_settled_until_more_retries_are_allo
     assert generate_shard(patient, storage, SHARD, generator).made == 1
     assert generator.seeds == [seed_of(recipe, 2, retry=retry) for retry in (2, 3)]
     assert planned_images(patient, storage, SHARD).failed.is_empty()
-    assert planned_images(recipe, storage, SHARD).failed.is_empty()
+
+
+def test_fewer_retries_leave_the_images_that_a_fresh_run_would_make(tiny_recipe: Callable[..., Recipe]) -> None:
+    def made(recipe: Recipe, storage: Storage, generator: NoiseGenerator | NoGenerator) -> list[list[tuple]]:
+        generate_shard(recipe, storage, SHARD, generator)
+        images = planned_images(recipe, storage, SHARD)
+        facts = ("image_id", "retry", "problem")
+        return [
+            images.scan().select("image_id", "retry", "seed").collect().sort("image_id").rows(),
+            images.failed.select(facts).rows(),
+            images.missing.rows(),
+        ]
+
+    patient = tiny_recipe({"retries": 2})
+    storage = Storage(patient.storage)
+    write_plan(storage, captions=8)
+    # Image 2 comes out right at the second try, 4 at the third, 6 never.
+    bad = [(number, retry) for number in (2, 4, 6) for retry in range(number // 2)]
+    spoiled = {seed_of(patient, number, retry=retry): plain(130 * (retry % 2)) for number, retry in bad}
+    first = made(patient, storage, NoiseGenerator(spoiled=spoiled))
+    for retries in (1, 0, 1, 2):
+        recipe = tiny_recipe({"retries": retries}, storage=f"memory://test_fewer_retries_{retries}")
+        fresh = Storage(recipe.storage)
+        write_plan(fresh, captions=8)
+        expected = made(recipe, fresh, NoiseGenerator(spoiled=spoiled))
+        assert made(recipe, storage, NoGenerator()) == expected, retries
+        awaited = whole_plan(recipe, storage, SHARD).awaited["image_id"].to_list()
+        assert awaited == [image_id for image_id, *_ in expected[0]], "what could not be made awaits no score"
+    assert made(patient, storage, NoGenerator()) == first
+
+
+def test_an_image_of_a_late_try_is_tried_from_the_start_where_no_failure_is_recorded(
+    tiny_recipe: Callable[..., Recipe],
+) -> None:
+    patient, recipe = tiny_recipe({"retries": 1}), tiny_recipe({"retries": 0})
+    storage = Storage(recipe.storage)
+    write_plan(storage, captions=4)
+    spoiled = {seed_of(recipe, 2): plain(0)}
+    generate_shard(patient, storage, SHARD, NoiseGenerator(spoiled=spoiled))
+    for path in storage.files(failed_images_table(recipe, SHARD)):
+        storage.delete(path)
+    assert planned_images(recipe, storage, SHARD).missing.select("image_id", "retry").rows() == [(*ids([2]), 0)]
+    assert generate_shard(recipe, storage, SHARD, NoiseGenerator(spoiled=spoiled)).failures == {"black": 1}
+    assert planned_images(recipe, storage, SHARD).missing.is_empty()
 
 
 def test_a_smaller_batch_stays_for_the_other_shards_of_a_run(tiny_recipe: Callable[..., Recipe]) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 import synthvlm_dagster.store.storage
 from synthvlm_dagster.images.generator import Generator
 from synthvlm_dagster.images.generators import DiffusersGenerator
-from synthvlm_dagster.images.shard import generate_shard
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.images.noise import NoiseGenerator
+from synthvlm_dagster_tests.shards import generate_shard
 
 
 def pause(*_: object) -> None:

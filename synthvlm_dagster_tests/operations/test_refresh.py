@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from synthvlm_dagster.images.plan import read_plan
+from synthvlm_dagster.attempts.plan import read_plan
 from synthvlm_dagster.operations.arrival.sensor import new_captions
 from synthvlm_dagster.operations.notifications import failed_runs as failed_runs_module
 from synthvlm_dagster.operations.notifications.failed_runs import UI_VARIABLE, failed_runs

@@ -150,7 +150,8 @@ def test_what_the_recipe_says_anyway_is_no_setting(project: Project) -> None:
 
 
 def test_an_adaptive_plan_goes_as_far_as_its_run_was_told(tmp_path: Path) -> None:
-    from synthvlm_dagster.images.plan import add_attempts, read_plan
+    from synthvlm_dagster.attempts.nights import add_nights_attempts
+    from synthvlm_dagster.attempts.plan import read_plan
 
     with dg.DagsterInstance.ephemeral() as instance:
         project = Project(tmp_path, instance, attempts={"min": 1, "max": 2, "until": 0.9})
@@ -158,7 +159,7 @@ def test_an_adaptive_plan_goes_as_far_as_its_run_was_told(tmp_path: Path) -> Non
         [(caption, shard)] = plan.select("caption_id", "shard").head(1).rows()
         for attempt in (1, 2):
             row = plan.filter(caption_id=caption).head(1).select("caption_id").with_columns(attempt=attempt)
-            add_attempts(project.recipe, project.storage, shard, row.cast({"attempt": plan.schema["attempt"]}))
+            add_nights_attempts(project.recipe, project.storage, shard, row.cast({"attempt": plan.schema["attempt"]}))
         assert project.run(planned_attempts, max=3).success
         assert read_plan(project.recipe, project.storage).filter(caption_id=caption).height == 3
         assert project.run(planned_attempts).success

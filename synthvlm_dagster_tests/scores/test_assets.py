@@ -7,13 +7,14 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from synthvlm_dagster.attempts.plan import read_scores
+from synthvlm_dagster.attempts.state import ShardReader
 from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.assets import image_scores
 from synthvlm_dagster.scores.checks import evaluate_scores, sound_scores
 from synthvlm_dagster.scores.naming import scores_table
-from synthvlm_dagster.scores.shard import read_scores
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, plan
 
@@ -44,7 +45,8 @@ def score(
     recipe: Recipe, storage: Storage, shards: list[str], instance: dg.DagsterInstance
 ) -> dg.ExecuteInProcessResult:
     dataset = Dataset(recipe)
-    definitions = dg.Definitions(assets=[image_scores(dataset)], asset_checks=[sound_scores(dataset)])
+    read = ShardReader(recipe, lambda: storage).scores
+    definitions = dg.Definitions(assets=[image_scores(dataset, read)], asset_checks=[sound_scores(dataset, read)])
     job = definitions.resolve_implicit_global_asset_job_def()
     if len(shards) == 1:
         return job.execute_in_process(instance=instance, partition_key=shards[0], raise_on_error=False)
@@ -120,7 +122,7 @@ def test_the_check_fails_for_missing_and_impossible_scores(recipe: Recipe, stora
         bad = storage.scan_files([file]).collect().head(3)
         bad = bad.with_columns(pl.Series("clip_score", [0.5, float("nan"), 1.5]), pl.Series("ssim", [0.9, 0.9, 0.9]))
         storage.write_chunk(table, file.rpartition("/")[2], bad)
-        evaluation = evaluate_scores(Dataset(recipe), SHARDS[0])
+        evaluation = evaluate_scores(Dataset(recipe), *ShardReader(recipe, lambda: storage).scores(SHARDS[0]))
     assert evaluation.partition == SHARDS[0]
     assert not evaluation.passed
     assert "1 images lack a score" in evaluation.description
@@ -130,12 +132,12 @@ def test_the_check_fails_for_missing_and_impossible_scores(recipe: Recipe, stora
 def test_the_check_warns_of_an_ssim_that_scikit_image_measures_otherwise(recipe: Recipe, storage: Storage) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert score(recipe, storage, SHARDS[:1], instance).success
-        sound = evaluate_scores(Dataset(recipe), SHARDS[0])
+        sound = evaluate_scores(Dataset(recipe), *ShardReader(recipe, lambda: storage).scores(SHARDS[0]))
         table = scores_table(recipe, SHARDS[0])
         [file] = storage.files(table)
         moved = storage.scan_files([file]).with_columns(pl.col("ssim") - 1e-5).collect()
         storage.write_chunk(table, file.rpartition("/")[2], moved)
-        doubted = evaluate_scores(Dataset(recipe), SHARDS[0])
+        doubted = evaluate_scores(Dataset(recipe), *ShardReader(recipe, lambda: storage).scores(SHARDS[0]))
     assert sound.passed
     assert not doubted.passed
     assert doubted.severity == dg.AssetCheckSeverity.WARN

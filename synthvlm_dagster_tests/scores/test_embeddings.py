@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from synthvlm_dagster.attempts.plan import read_scores
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
-from synthvlm_dagster.scores.embeddings import read_embeddings
 from synthvlm_dagster.scores.naming import embeddings_table
-from synthvlm_dagster.scores.shard import read_scores, score_shard, unmeasured_shards
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, draw, plan
+from synthvlm_dagster_tests.shards import read_embeddings, score_shard, unmeasured_shards
 
 SHARD = "0000"
 

@@ -9,16 +9,17 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from synthvlm_dagster.attempts.plan import read_plan, read_scores
 from synthvlm_dagster.errors import ImageError, ModelError, StorageError
-from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.images.table import encode_image, images_table
 from synthvlm_dagster.recipe import Recipe, Scoring
 from synthvlm_dagster.scores.clip import ClipScorer, ClipScores
 from synthvlm_dagster.scores.naming import scorer_name, scores_table
-from synthvlm_dagster.scores.shard import SCORES_SCHEMA, missing_scores, read_scores, score_shard
 from synthvlm_dagster.scores.ssim import resize_ssim
+from synthvlm_dagster.scores.table import SCORES_SCHEMA
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, draw, plan, store_images
+from synthvlm_dagster_tests.shards import missing_scores, score_shard
 
 SHARDS = ["0000", "0001"]
 
@@ -96,7 +97,7 @@ def test_only_new_images_are_measured(recipe: Recipe, storage: Storage) -> None:
     score_shard(recipe, storage, "0000", CountingScorer(recipe))
     first = shard_scores(recipe, storage, "0000")
     add_pictures(recipe, storage, "0000", slice(4, None))
-    assert missing_scores(recipe, storage, "0000").collect().height == 6
+    assert missing_scores(recipe, storage, "0000").height == 6
     scorer = CountingScorer(recipe)
     score_shard(recipe, storage, "0000", scorer)
     assert scorer.measured == 6

@@ -63,7 +63,7 @@ def gather_embedding_map(recipe: Recipe, storage: Storage, scored: pl.LazyFrame)
         sample = first.select("image_id", "shard", "text").collect().sort("shard", "image_id")
         for shard in sample.partition_by("shard"):
             try:
-                ids, vectors = read_embeddings(recipe, storage, shard["shard"][0])
+                ids, vectors = read_embeddings(recipe, storage, shard["shard"][0], shard["image_id"])
             except StorageError:
                 return None
             place = pl.DataFrame({"image_id": ids}).with_row_index("place")

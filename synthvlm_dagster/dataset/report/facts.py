@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from synthvlm_dagster.attempts.nights import nights_attempts
+from synthvlm_dagster.attempts.plan import read_scores
+from synthvlm_dagster.attempts.state import planned_images
 from synthvlm_dagster.captions.kept_by_template import read_kept_by_template
 from synthvlm_dagster.captions.summaries import kept_text
 from synthvlm_dagster.dataset.attempt_savings import attempt_savings
@@ -16,12 +19,10 @@ from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.report.charts import Distribution, Point, round_step
 from synthvlm_dagster.dataset.set_aside import set_aside_counts, set_aside_reasons
-from synthvlm_dagster.images.plan import NIGHTS_ATTEMPTS, added_attempts, read_plan
-from synthvlm_dagster.images.present import shard_progress
+from synthvlm_dagster.images.state import PlannedImages
 from synthvlm_dagster.orchestration.one_run import changes
 from synthvlm_dagster.recipe import JUDGE_SETTINGS, Recipe
 from synthvlm_dagster.scores.merit import weighted_score
-from synthvlm_dagster.scores.shard import read_scores
 from synthvlm_dagster.store.storage import Storage
 
 MEASURES = {"clip_score": "CLIPScore", "ssim": "SSIM", "weighted_score": "Weighted score"}
@@ -223,13 +224,14 @@ def _caption_steps(storage: Storage) -> tuple[Step, ...]:
 
 
 def _image_steps(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> tuple[Step, ...]:
+    images = planned_images(recipe, storage)
     planned, generated, failed, missing = (
-        shard_progress(recipe, storage).select(pl.col("planned", "present", "failed", "missing").sum()).row(0)
+        images.progress().select(pl.col("planned", "present", "failed", "missing").sum()).row(0)
     )
     measured, captions = scored.select(pl.len(), pl.col("caption_id").n_unique().alias("captions")).collect().row(0)
     chosen = _count(storage.scan(SELECTED))
     steps = (
-        ("Images planned", planned, recipe.attempts.in_words + _added_at_night(recipe, storage)),
+        ("Images planned", planned, recipe.attempts.in_words + _added_at_night(images)),
         ("Images generated", generated, _ungenerated(failed, missing)),
         ("Images scored", measured, _lacking(generated - measured, "without a score") + _saved(recipe, scored)),
         (
@@ -242,10 +244,10 @@ def _image_steps(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> tupl
     return tuple(Step(name, count, count / max(largest, 1), note) for name, count, note in steps)
 
 
-def _added_at_night(recipe: Recipe, storage: Storage) -> str:
+def _added_at_night(images: PlannedImages) -> str:
     """How many of the planned images were added at night; empty when none were."""
-    added = added_attempts(recipe, storage, None, NIGHTS_ATTEMPTS)
-    count = read_plan(recipe, storage).join(added, on=["caption_id", "attempt"], how="semi").height
+    added = nights_attempts(images.recipe, images.storage)
+    count = images.plan.join(added, on=["caption_id", "attempt"], how="semi").height
     return f", and {count:,} more at night" if count else ""
 
 

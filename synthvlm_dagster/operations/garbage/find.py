@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from synthvlm_dagster.attempts.nights import NIGHTS_ATTEMPTS
 from synthvlm_dagster.captions.measures.measurements import MEASUREMENTS
-from synthvlm_dagster.images.plan import ADDED_ATTEMPTS, NIGHTS_ATTEMPTS
 from synthvlm_dagster.operations.garbage.references import References
 from synthvlm_dagster.store.folder_swap import TEMPORARY_PREFIX
 from synthvlm_dagster.store.storage import SET_ASIDE_SUFFIX, Storage, StoredFile
@@ -95,7 +95,7 @@ def _garbage(path: str, references: References) -> tuple[str, str] | None:
     match parts:
         case ["images" | "failed_images", generator, _, _]:
             return _of_generator(f"{parts[0]}/{generator}", generator, references)
-        case ["plans", _, generator, _, _] if "/".join(parts[:2]) in (ADDED_ATTEMPTS, NIGHTS_ATTEMPTS):
+        case ["plans", _, generator, _, _] if "/".join(parts[:2]) == NIGHTS_ATTEMPTS:
             return _of_generator(f"plans/{parts[1]}/{generator}", generator, references)
         case ["scores", "references", table, _]:
             return _of_comparison(f"scores/references/{table}", table, references)

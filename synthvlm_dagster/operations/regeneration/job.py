@@ -16,13 +16,14 @@ import dagster as dg
 import polars as pl
 from pydantic import Field, create_model
 
-from synthvlm_dagster.attempts.further_attempts import tried_images, waiting
+from synthvlm_dagster.attempts.further_attempts import waiting
+from synthvlm_dagster.attempts.nights import nights_attempts_table
 from synthvlm_dagster.attempts.order import weakest_and_cheapest
+from synthvlm_dagster.attempts.plan import read_tried
+from synthvlm_dagster.attempts.state import ShardReader, planned_images
 from synthvlm_dagster.dataset.coverage import complete_scores
 from synthvlm_dagster.images.assets import generated_images, image_work
 from synthvlm_dagster.images.naming import generator_name
-from synthvlm_dagster.images.plan import NIGHTS_ATTEMPTS, added_attempts_table
-from synthvlm_dagster.images.present import planned_images
 from synthvlm_dagster.operations.notifications.webhook import notify
 from synthvlm_dagster.operations.refresh import REFRESH_POOL, make_everything_missing
 from synthvlm_dagster.operations.regeneration.night import (
@@ -102,7 +103,7 @@ def regenerate_weak_pairs(dataset: Dataset) -> dg.JobDefinition:
         """
         recipe, storage = dataset.recipe, dataset.storage
         limits = Limits(**cast("dg.Config", config).model_dump())
-        set_damaged_aside(storage, added_attempts_table(recipe, None, NIGHTS_ATTEMPTS), context.log.warning)
+        set_damaged_aside(storage, nights_attempts_table(recipe), context.log.warning)
         work = _NightWork(context, dataset, limits)
         yield from work.finish_what_was_begun()
         # Before any GPU time: without all scores there would be no new selection.
@@ -138,7 +139,7 @@ def regenerate_weak_pairs(dataset: Dataset) -> dg.JobDefinition:
             context.log.info("the night has been reported already")
             yield dg.Output(None)
             return
-        report = report_night(recipe, storage, night, tried_images(recipe, storage, ssim_weight=bar_weight(recipe)))
+        report = report_night(recipe, storage, night, read_tried(recipe, storage, ssim_weight=bar_weight(recipe)))
         metadata = _metadata(report)
         context.log.info(f"{report.title}\n{report.text}")
         storage.write_bytes(f"{NIGHTS}/{night.name}.md", report.markdown.encode())
@@ -173,10 +174,11 @@ class _NightWork:
         self._recipe = recipe
         self._storage = storage
         self._limits = limits
-        self._images = generated_images(dataset)
+        read = ShardReader(recipe, lambda: storage)
+        self._images = generated_images(dataset, read.images)
         self._work: list[tuple[dg.AssetsDefinition, ShardWork, str]] = [
-            (self._images, image_work(dataset, context.log), "images_made_now"),
-            (image_scores(dataset), score_work(dataset, context.log), "images_scored_now"),
+            (self._images, image_work(dataset, read.images, context.log), "images_made_now"),
+            (image_scores(dataset, read.scores), score_work(dataset, read.scores, context.log), "images_scored_now"),
         ]
         self._seconds_per_image = _recorded_seconds_per_image(context.instance, dataset)
         self.night = open_night(recipe, storage)
@@ -234,7 +236,7 @@ class _NightWork:
             outcome = yield from make_shards(self._context, asset, [shard], work)
             if outcome.failed or outcome.unsound:
                 raise shards_failure({**outcome.failed, **outcome.unsound}, 1)
-            _, facts = outcome.made[shard]
+            facts = outcome.made[shard].metadata
             self.night = self.night.worked(
                 facts[count] if asset is self._images else 0,
                 facts["seconds"],
@@ -271,7 +273,7 @@ class _NightWork:
         return attempts_of_nights(self._recipe, self._storage).filter(pl.col("night") == night.name)
 
     def _tried(self) -> pl.DataFrame:
-        return tried_images(self._recipe, self._storage, ssim_weight=bar_weight(self._recipe))
+        return read_tried(self._recipe, self._storage, ssim_weight=bar_weight(self._recipe))
 
 
 def _recorded_seconds_per_image(instance: dg.DagsterInstance, dataset: Dataset) -> float | None:

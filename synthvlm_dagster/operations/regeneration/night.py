@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from synthvlm_dagster.attempts.nights import add_nights_attempts, nights_attempts
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.naming import generator_name
-from synthvlm_dagster.images.plan import NIGHTS_ATTEMPTS, add_attempts, added_attempts, with_image_ids
+from synthvlm_dagster.images.plan import with_image_ids
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.storage import Storage
 
@@ -146,9 +147,9 @@ def add_to_night(recipe: Recipe, storage: Storage, night: Night, shard: str, att
         attempts: caption_id, attempt, best_score (before).
     """
     rows = attempts.with_columns(night=pl.lit(night.name)).select(*_COLUMNS)
-    add_attempts(recipe, storage, shard, rows, NIGHTS_ATTEMPTS)
+    add_nights_attempts(recipe, storage, shard, rows)
 
 
 def attempts_of_nights(recipe: Recipe, storage: Storage) -> pl.DataFrame:
     """What all nights have added: caption_id, attempt, best_score (before), night (name), image_id."""
-    return with_image_ids(added_attempts(recipe, storage, None, NIGHTS_ATTEMPTS, _COLUMNS))
+    return with_image_ids(nights_attempts(recipe, storage, None, _COLUMNS))

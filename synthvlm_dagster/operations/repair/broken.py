@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from synthvlm_dagster.attempts.state import State
 from synthvlm_dagster.operations.sharded_assets import ShardedAsset
 from synthvlm_dagster.orchestration.dataset import Dataset
-from synthvlm_dagster.store.storage import Storage
 
 FAILED = "FAILED"
 IN_PROGRESS = "IN_PROGRESS"
@@ -28,18 +28,15 @@ def failed_shards(instance: dg.DagsterInstance, asset: dg.AssetKey, dataset: Dat
     return {shard for shard, state in shard_states(instance, asset, dataset).items() if state == FAILED}
 
 
-def unfinished_shards(instance: dg.DagsterInstance, asset: ShardedAsset, dataset: Dataset) -> set[str]:
-    """Shards of an asset that were begun and have work left: recorded in Dagster, or with a file in the store.
+def unfinished_shards(instance: dg.DagsterInstance, asset: ShardedAsset, state: State) -> set[str]:
+    """Shards of an asset that were begun and have work left: recorded in Dagster, or with something in the store.
 
     Shards that were never begun are not among them: a backfill makes those.
 
-    Raises:
-        StorageError: nothing has been planned yet, or the store cannot be reached.
+    Args:
+        instance: knows what is recorded.
+        asset: whose shards.
+        state: of all shards.
     """
-    files = _shards_with_files(dataset.storage, asset.table(dataset.recipe))
-    begun = instance.get_materialized_partitions(asset.key) | files
-    return begun & set(asset.shards_with_work(instance)) if begun else set()
-
-
-def _shards_with_files(storage: Storage, folder: str) -> set[str]:
-    return {path.removeprefix(folder).split("/")[1] for path in storage.files(folder, ".parquet")}
+    begun = instance.get_materialized_partitions(asset.key) | asset.begun(state)
+    return begun & set(asset.shards_with_work(instance, state))

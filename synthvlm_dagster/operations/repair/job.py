@@ -6,7 +6,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from synthvlm_dagster.attempts.state import State
 from synthvlm_dagster.errors import SynthVLMError
+from synthvlm_dagster.images.plan import PLAN_TABLE
 from synthvlm_dagster.operations.repair.broken import failed_shards, unfinished_shards
 from synthvlm_dagster.operations.run import REPAIR_JOB, REPAIR_OP
 from synthvlm_dagster.operations.sharded_assets import ShardedAsset, sharded_assets
@@ -91,7 +93,8 @@ def _chosen_shards(
         raise RepairError(f"shards: there is no {', '.join(unknown)}; this recipe has {first} to {last}")
     chosen = set(keys)
     if not keys:
+        state = State.read(recipe, dataset.storage) if dataset.storage.has_table(PLAN_TABLE) else None
         for asset in assets:
             chosen |= failed_shards(instance, asset.key, dataset)
-            chosen |= unfinished_shards(instance, asset, dataset)
+            chosen |= unfinished_shards(instance, asset, state) if state else set()
     return [key for key in recipe.shard_keys if key in chosen]

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from synthvlm_dagster.attempts.plan import read_scores
 from synthvlm_dagster.dataset.report import embedding_map
 from synthvlm_dagster.dataset.report.embedding_map import gather_embedding_map, principal_components
 from synthvlm_dagster.dataset.report.facts import scored_pairs
 from synthvlm_dagster.scores.naming import embeddings_table, scorer_name
 from synthvlm_dagster.scores.references import SCORES_SCHEMA, SUMMARY, SUMMARY_SCHEMA
-from synthvlm_dagster.scores.shard import read_scores
 from synthvlm_dagster_tests.dataset.conftest import Project, good_captions
 
 MakeProject = Callable[..., Project]

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from synthvlm_dagster.attempts.plan import read_plan
 from synthvlm_dagster.dataset.audit import REASONS
 from synthvlm_dagster.dataset.exports.card import write_card
 from synthvlm_dagster.dataset.pairs import SET_ASIDE
@@ -14,7 +15,6 @@ from synthvlm_dagster.dataset.report.facts import gather_facts, scored_pairs
 from synthvlm_dagster.dataset.report.gallery import gather_galleries
 from synthvlm_dagster.dataset.report.page import PAGE, preview, write_report
 from synthvlm_dagster.dataset.report.sweep import gather_sweep
-from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.recipe import Selection
 from synthvlm_dagster.scores.naming import judge_table, scores_table
 from synthvlm_dagster_tests.dataset.conftest import Project, fraction, good_captions

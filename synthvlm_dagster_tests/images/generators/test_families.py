@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from synthvlm_dagster.attempts.state import planned_images
 from synthvlm_dagster.errors import RecipeError
 from synthvlm_dagster.images.generators import DiffusersGenerator
-from synthvlm_dagster.images.present import planned_images
-from synthvlm_dagster.images.shard import generate_shard
 from synthvlm_dagster.images.table import failed_images_table, tries
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.images.generators.tiny_models import CLIP_CONTEXT, SIZE
 from synthvlm_dagster_tests.images.noise import SHARD, write_plan
+from synthvlm_dagster_tests.shards import generate_shard
 
 MakeGenerator = Callable[..., DiffusersGenerator]
 FAMILIES = ["sd", "sdxl", "sd3", "flux", "pixart-sigma", "pixart-alpha"]

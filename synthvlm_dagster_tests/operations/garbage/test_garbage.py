@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from synthvlm_dagster.attempts.plan import read_scores
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.errors import RecipeError
 from synthvlm_dagster.images.naming import generator_name
@@ -15,7 +16,6 @@ from synthvlm_dagster.operations.garbage.find import Garbage, delete_garbage, fi
 from synthvlm_dagster.operations.garbage.references import References, find_references
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import embeddings_table, judge_table, scores_table
-from synthvlm_dagster.scores.shard import read_scores
 from synthvlm_dagster.store.storage import Storage, StoredFile
 
 OLD, OTHER = "old-0123456789", "other-abcdef0123"
@@ -43,7 +43,7 @@ def kept_tables(recipe: Recipe) -> list[str]:
     return [
         images_table(recipe, SHARD),
         f"failed_images/{generator_name(recipe)}/{SHARD}",
-        f"plans/further_attempts/{generator_name(recipe)}/{SHARD}",
+        f"plans/nights_attempts/{generator_name(recipe)}/{SHARD}",
         scores_table(recipe, SHARD),
         judge_table(recipe, "siglip", SHARD),
         embeddings_table(recipe, SHARD),
@@ -64,7 +64,7 @@ def garbage_tables(recipe: Recipe) -> list[str]:
         "scores/references/gone-0123456789",
         f"embeddings/{generator}/{OLD}/{SHARD}",
         f"embeddings/{OLD}/{OTHER}/{SHARD}",
-        f"plans/further_attempts/{OLD}/{SHARD}",
+        f"plans/nights_attempts/{OLD}/{SHARD}",
         f"failed_images/{OLD}/{SHARD}",
         f"images/{OLD}/{SHARD}",
         f"captions/measurements/perplexity-{OLD[-10:]}",
@@ -130,7 +130,7 @@ def test_each_recipe_keeps_its_own_and_they_must_share_the_store(recipe):
 
 KEPT = "kept-0123456789"
 NAMES = st.sampled_from(
-    [OLD, OTHER, KEPT, "further_attempts", "by-hand", "0000", "chunk-1.parquet", ".tmp-1", "x.parquet.corrupt"]
+    [OLD, OTHER, KEPT, "nights_attempts", "by-hand", "0000", "chunk-1.parquet", ".tmp-1", "x.parquet.corrupt"]
 )
 TOPS = st.sampled_from(["images", "failed_images", "scores", "embeddings", "plans", "captions", "dataset", "mine"])
 
@@ -148,7 +148,7 @@ def test_only_files_in_known_places_are_garbage_each_once(paths, unknown_pairs):
             assert parts[0] in {"images", "failed_images", "scores", "embeddings", "plans"}
             assert not unknown_pairs
             if parts[0] == "plans":
-                assert parts.pop(1) == "further_attempts"
+                assert parts.pop(1) == "nights_attempts"
             assert parts[1] != KEPT
             assert {OLD, OTHER} & set(parts[1:3])
 

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthvlm_dagster.attempts.further_attempts import tried_images
+from synthvlm_dagster.attempts.plan import read_plan, read_tried
 from synthvlm_dagster.errors import StorageError
-from synthvlm_dagster.images.plan import read_plan
 from synthvlm_dagster.operations.regeneration.night import (
     NIGHTS,
     Limits,
@@ -120,7 +119,7 @@ def test_what_a_night_adds_stays_in_the_plan_of_any_number_of_attempts(
 def test_a_report_tells_what_is_left_to_make(recipe: Recipe, storage: Storage):
     begun = new_night(recipe, storage, LIMITS).worked(0, 1000.0, 0.0, on_gpu=True)
     add_to_night(recipe, storage, begun, recipe.shard_keys[0], attempts(f"{0:016x}"))
-    report = report_night(recipe, storage, begun, tried_images(recipe, storage))
+    report = report_night(recipe, storage, begun, read_tried(recipe, storage))
     assert (report.images, report.unfinished, report.captions, report.lifted, report.left) == (0, 1, 1, 0, 4)
     assert report.dollars == pytest.approx(1.0)
     assert "1 are still to be made or measured" in report.text

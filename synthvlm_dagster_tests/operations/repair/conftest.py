@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from synthvlm_dagster.attempts.assets import further_attempts
+from synthvlm_dagster.attempts.state import ShardReader
 from synthvlm_dagster.images.assets import generated_images
 from synthvlm_dagster.images.checks import sound_images
 from synthvlm_dagster.images.table import images_table
@@ -28,7 +29,7 @@ from synthvlm_dagster_tests.pictures import captions_in_shards, plan
 
 SHARDS = [f"{number:04d}" for number in range(4)]
 
-Asset = Callable[[Dataset], dg.AssetsDefinition]
+Asset = Callable[..., dg.AssetsDefinition]
 """What makes an asset of a dataset; called as the asset."""
 
 
@@ -49,10 +50,15 @@ class Operated:
     @property
     def definitions(self) -> dg.Definitions:
         dataset = self.dataset
+        read = ShardReader(self.recipe, lambda: dataset.storage)
         job = repair_shards(dataset)
         return dg.Definitions(
-            assets=[asset(dataset) for asset in (generated_images, image_scores, further_attempts)],
-            asset_checks=[sound_images(dataset), sound_scores(dataset)],
+            assets=[
+                generated_images(dataset, read.images),
+                image_scores(dataset, read.scores),
+                further_attempts(dataset),
+            ],
+            asset_checks=[sound_images(dataset, read.images), sound_scores(dataset, read.scores)],
             jobs=[job],
             sensors=[repair_failed_shards(dataset, job)],
             executor=dg.in_process_executor,

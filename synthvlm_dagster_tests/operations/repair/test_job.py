@@ -7,7 +7,6 @@ import pytest
 from synthvlm_dagster.attempts.assets import further_attempts
 from synthvlm_dagster.images.assets import generated_images
 from synthvlm_dagster.images.generator import Drawn
-from synthvlm_dagster.images.plan import added_attempts_table
 from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe import Attempts
 from synthvlm_dagster.scores.assets import image_scores
@@ -30,7 +29,7 @@ def latest(operated: Operated, asset: Asset, shard: str) -> dg.AssetMaterializat
 
 @pytest.mark.parametrize(
     ("asset", "table"),
-    [(generated_images, images_table), (image_scores, scores_table), (further_attempts, added_attempts_table)],
+    [(generated_images, images_table), (image_scores, scores_table), (further_attempts, images_table)],
 )
 def test_bad_shards_fail_alone_and_are_shown_as_failed(operated, asset, table):
     if asset is further_attempts:
@@ -50,7 +49,7 @@ def test_bad_shards_fail_alone_and_are_shown_as_failed(operated, asset, table):
 
 
 def test_a_check_that_breaks_costs_no_other_shard(operated, monkeypatch):
-    def broken(dataset, shard):
+    def broken(dataset, images):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("synthvlm_dagster.images.assets.evaluate_images", broken)

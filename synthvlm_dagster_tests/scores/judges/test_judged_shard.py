@@ -9,18 +9,23 @@ import numpy as np
 import polars as pl
 import pytest
 
+from synthvlm_dagster.attempts.plan import read_scores
 from synthvlm_dagster.errors import ModelError
-from synthvlm_dagster.operations.outdated import shards_to_score
-from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Recipe, Scoring
 from synthvlm_dagster.scores.clip import ClipScorer, ClipScores
-from synthvlm_dagster.scores.inspection import inspect_scores
 from synthvlm_dagster.scores.judge import JudgeModel
 from synthvlm_dagster.scores.judges import recipe_judges
 from synthvlm_dagster.scores.naming import judge_table, scorer_name, scores_table, scoring_version
-from synthvlm_dagster.scores.shard import missing_scores, read_scores, score_shard, scores_schema, unmeasured_shards
+from synthvlm_dagster.scores.table import scores_schema
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.pictures import add_pictures, captions_in_shards, plan
+from synthvlm_dagster_tests.shards import (
+    inspect_scores,
+    missing_scores,
+    score_shard,
+    shards_with_work,
+    unmeasured_shards,
+)
 
 SHARD = "0000"
 
@@ -93,7 +98,7 @@ def test_judges_that_join_measure_what_is_there(recipe: Recipe, judged: Recipe, 
     files = storage.files("scores")
     assert SHARD not in unmeasured_shards(recipe, storage)
     assert SHARD in unmeasured_shards(judged, storage)
-    assert missing_scores(judged, storage, SHARD).collect().height == 10
+    assert missing_scores(judged, storage, SHARD).height == 10
     unjudged = read_scores(judged, storage, SHARD).collect()
     assert unjudged.schema == scores_schema(judged)
     assert unjudged.select(judged.scoring.judges.columns).null_count().row(0) == (10, 10, 10, 10)
@@ -133,10 +138,10 @@ def test_a_new_judge_makes_recorded_shards_due_again(recipe: Recipe, judged: Rec
         for shard in recipe.shard_keys:
             instance.report_runless_asset_event(dg.AssetMaterialization("image_scores", partition=shard))
         score(recipe, storage)
-        assert shards_to_score(instance, Dataset(recipe)) == []
-        assert shards_to_score(instance, Dataset(judged)) == [SHARD]
+        assert shards_with_work("image_scores", instance, recipe, storage) == []
+        assert shards_with_work("image_scores", instance, judged, storage) == [SHARD]
         score(judged, storage)
-        assert shards_to_score(instance, Dataset(judged)) == []
+        assert shards_with_work("image_scores", instance, judged, storage) == []
 
 
 @pytest.mark.parametrize("batches_to_live", [0, 1, 2, 3])
