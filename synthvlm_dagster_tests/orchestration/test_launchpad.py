@@ -1,12 +1,14 @@
 """Settings given in the launchpad, in real Dagster runs: what they change, who tells of them, and when they end."""
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from synthvlm_dagster.attempts.plan import read_plan
 from synthvlm_dagster.captions.assets import curate
 from synthvlm_dagster.captions.tables import CURATED
 from synthvlm_dagster.dataset.assets import dataset_card, quality_report, selected_pairs
@@ -17,7 +19,7 @@ from synthvlm_dagster.images.assets import planned_attempts
 from synthvlm_dagster.images.plan import PLAN_TABLE
 from synthvlm_dagster.operations.outdated import why_outdated
 from synthvlm_dagster.orchestration.dataset import Dataset
-from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster_tests.dataset.conftest import fill, good_captions
 
 ASSETS = (curate, planned_attempts, selected_pairs, dataset_card, quality_report)
@@ -42,6 +44,13 @@ class Project:
         self.storage = self.dataset.storage
         self.instance = instance
         fill(self.recipe, self.storage, good_captions(12))
+
+    def with_attempts(self, **attempts: Any) -> "Project":
+        """The same store under a recipe with other attempts."""
+        other = copy(self)
+        other.recipe = self.recipe.model_copy(update={"attempts": Attempts(**attempts)})
+        other.dataset = Dataset(other.recipe)
+        return other
 
     def run(self, asset: Callable[[Dataset], dg.AssetsDefinition], **config: Any) -> dg.ExecuteInProcessResult:
         made = asset(self.dataset)
@@ -150,20 +159,13 @@ def test_what_the_recipe_says_anyway_is_no_setting(project: Project) -> None:
 
 
 def test_an_adaptive_plan_goes_as_far_as_its_run_was_told(tmp_path: Path) -> None:
-    from synthvlm_dagster.attempts.nights import add_nights_attempts
-    from synthvlm_dagster.attempts.plan import read_plan
-
     with dg.DagsterInstance.ephemeral() as instance:
-        project = Project(tmp_path, instance, attempts={"min": 1, "max": 2, "until": 0.9})
-        plan = read_plan(project.recipe, project.storage)
-        [(caption, shard)] = plan.select("caption_id", "shard").head(1).rows()
-        for attempt in (1, 2):
-            row = plan.filter(caption_id=caption).head(1).select("caption_id").with_columns(attempt=attempt)
-            add_nights_attempts(project.recipe, project.storage, shard, row.cast({"attempt": plan.schema["attempt"]}))
-        assert project.run(planned_attempts, max=3).success
-        assert read_plan(project.recipe, project.storage).filter(caption_id=caption).height == 3
-        assert project.run(planned_attempts).success
-        assert read_plan(project.recipe, project.storage).filter(caption_id=caption).height == 2
+        # Three images of each caption are there and measured; none reaches the bar.
+        scored = Project(tmp_path, instance, attempts={"per_caption": 3})
+        project = scored.with_attempts(min=1, max=2, until=9.0)
+        for settings, images in (({}, 2), ({"max": 3}, 3), ({}, 2)):
+            assert project.run(planned_attempts, **settings).success
+            assert read_plan(project.recipe, project.storage).height == images * 12
 
 
 @pytest.mark.parametrize(
