@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -180,6 +181,11 @@ def gc(recipes: tuple[str, ...], age: str, yes: bool) -> None:
         first = use_recipe(recipes[0] if recipes else active_recipe_name())
         from synthvlm_dagster.operations.garbage.find import delete_garbage, find_garbage
         from synthvlm_dagster.operations.garbage.references import find_references
+        from synthvlm_dagster.operations.garbage.unplanned import (
+            delete_unplanned,
+            find_unplanned,
+            why_plan_is_unknown,
+        )
         from synthvlm_dagster.store.storage import Storage
 
         together = [first, *(load_recipe(recipe) for recipe in recipes[1:])]
@@ -187,8 +193,10 @@ def gc(recipes: tuple[str, ...], age: str, yes: bool) -> None:
         # The files first: what is written while the references are read is not among them.
         files = storage.every_file()
         references = find_references(storage, together)
-        print_looked_at(storage.url(), together, references, console)
-        garbage = find_garbage(files, references)
+        plan_unknown = why_plan_is_unknown(storage, together)
+        print_looked_at(storage.url(), together, references, console, plan_unknown)
+        unplanned = [] if plan_unknown else find_unplanned(storage, files, together)
+        garbage = [*find_garbage(files, references), *unplanned]
         rested = [thing for thing in garbage if thing.has_rested(seconds, time.time())]
         waiting = [thing for thing in garbage if thing not in rested]
         if waiting:
@@ -202,7 +210,9 @@ def gc(recipes: tuple[str, ...], age: str, yes: bool) -> None:
         if not yes:
             console.print(f"\n{amount(rested)} can be deleted; nothing has been. Delete it with --yes")
             return
-        for thing in delete_garbage(storage, rested):
+        unnamed = [thing for thing in rested if thing not in unplanned]
+        rest = [thing for thing in rested if thing in unplanned]
+        for thing in chain(delete_garbage(storage, unnamed), delete_unplanned(storage, rest, together)):
             console.print(f"deleted  {thing.path}", markup=False)
         console.print(f"\n{amount(rested)} deleted")
 
@@ -249,7 +259,7 @@ def open_pipeline(recipe: Recipe) -> Iterator[Pipeline]:
 
 def tell_damage(storage: Storage) -> bool:
     """Name the damaged tables of the store, if any: what fails because of one does not always say which it is."""
-    damaged = storage.damaged_tables()
+    damaged = storage.damaged_tables(left_out=("images", "failed_images", "dataset/huggingface"))
     for url in damaged:
         console.print(f"{url}: is damaged. Delete it; it is made again by the next run", markup=False)
     return bool(damaged)

@@ -19,6 +19,7 @@ from synthvlm_dagster.orchestration.shards import (
     materialize_each_shard,
     shard_materialization,
 )
+from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster.scores.assets import image_scorer, image_scores
 from synthvlm_dagster.scores.naming import scores_table
 from synthvlm_dagster.scores.table import SCORES_COLUMNS, scores_schema
@@ -105,4 +106,9 @@ def _describe(state: State, shard: str) -> Made:
             if (mean := best[when].mean()) is not None
         },
     }
-    return Made(fingerprint(table, attempts, tried["image_id"].to_list()), metadata)
+    return Made(attempts_of_shard_version(recipe, shard, attempts, tried["image_id"]), metadata)
+
+
+def attempts_of_shard_version(recipe: Recipe, shard: str, attempts: Attempts, image_ids: pl.Series) -> str:
+    """Version of a shard's further attempts, of which `image_ids` are planned with them."""
+    return fingerprint(scores_table(recipe, shard), attempts, image_ids.sort().to_list())

@@ -8,8 +8,17 @@ import polars as pl
 
 from synthvlm_dagster.captions.curate import CURATION_COLUMNS, Curator
 from synthvlm_dagster.captions.kept_by_template import write_kept_by_template
+from synthvlm_dagster.captions.made_from import (
+    CURATION_CODE,
+    RAW_CODE,
+    RawOrigin,
+    curation_made_from,
+    curation_settings,
+    raw_settings,
+    source_version,
+)
 from synthvlm_dagster.captions.measures.costly import costs_of_measuring, measurement_stores
-from synthvlm_dagster.captions.readers import RAW_COLUMNS, RAW_SCHEMA, read_captions, source_version
+from synthvlm_dagster.captions.readers import RAW_COLUMNS, RAW_SCHEMA, read_captions
 from synthvlm_dagster.captions.summaries import (
     borderline_markdown,
     kept_by_template_markdown,
@@ -45,7 +54,7 @@ def raw_captions(dataset: Dataset) -> dg.AssetsDefinition:
         key=dataset.key("raw_captions"),
         **dataset.of_stage("captions"),
         kinds={"polars", "parquet"},
-        code_version=f"2-{fingerprint(*dataset.recipe.sources)}",
+        code_version=f"{RAW_CODE}-{fingerprint(raw_settings(dataset.recipe))}",
     )
     def raw_captions(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """Every caption of the recipe's sources as it was found (SynthVLM §3.1, the pool before curation).
@@ -54,9 +63,11 @@ def raw_captions(dataset: Dataset) -> dg.AssetsDefinition:
         """
         recipe, storage = dataset.recipe, dataset.storage
         version = source_version(recipe.sources)
-        with storage.table_writer(RAW, RAW_SCHEMA) as write:
+        origin = RawOrigin(recipe)
+        with storage.table_writer(RAW, RAW_SCHEMA, made_from=origin.record) as write:
             for part in read_captions(recipe.sources, on_progress=context.log.info):
                 write(part)
+                origin.saw(part)
         raw = storage.scan(RAW)
         by_source = problems_by_source(raw)
         return dg.MaterializeResult(
@@ -79,7 +90,7 @@ def curate(dataset: Dataset) -> dg.AssetsDefinition:
         **dataset.of_stage("captions"),
         "deps": [dataset.key("raw_captions")],
         "kinds": {"polars", "parquet"},
-        "code_version": f"2-{fingerprint(dataset.recipe.curation, dataset.recipe.shards)}",
+        "code_version": f"{CURATION_CODE}-{fingerprint(curation_settings(dataset.recipe))}",
     }
     one_run = curation_of_one_run(dataset.recipe)
 
@@ -106,15 +117,16 @@ def curate(dataset: Dataset) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult]:
         """Judge every raw caption by the rules of the recipe."""
         recipe, storage = dataset.recipe, dataset.storage
-        recipe, notes, set_for_this_run = cast("OneRun", config).apply(recipe, context.log)
+        recipe, one_run, set_for_this_run = cast("OneRun", config).apply(recipe, context.log)
+        record = curation_made_from(recipe, storage.version(RAW), one_run)
         curation = recipe.curation
         stores = measurement_stores(curation, storage)
         curator = Curator(curation, recipe.shard_keys, stores, context.log.info)
         schema = pl.Schema([*RAW_SCHEMA.items(), *curator.schema.items()])
         rejected_schema = pl.Schema([*schema.items(), ("rejected_by", pl.String())])
         with (
-            storage.table_writer(REJECTED, rejected_schema, notes) as write_rejected,
-            storage.table_writer(CURATED, schema, notes) as write_curated,
+            storage.table_writer(REJECTED, rejected_schema, record) as write_rejected,
+            storage.table_writer(CURATED, schema, record) as write_curated,
         ):
             for kept, others in curator.split(storage.batches(RAW)):
                 write_curated(kept)

@@ -19,7 +19,6 @@ from synthvlm_dagster.captions.formats import FORMATS, detect_format
 from synthvlm_dagster.captions.parsing.first_bytes import read_head, require_text
 from synthvlm_dagster.captions.parsing.format_errors import FormatError
 from synthvlm_dagster.errors import CaptionSourceError, SynthVLMError
-from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import CaptionSource
 
@@ -78,16 +77,6 @@ def read_captions(
     """
     for source in sources:
         yield from _read_source(source, on_progress)
-
-
-def source_version(sources: Sequence[CaptionSource]) -> str:
-    """Fingerprint of the sources' settings and of each file's path, size, and etag or time of change.
-
-    Raises:
-        CaptionSourceError: a source's files are not there.
-    """
-    files = [[(file.url, file.change_mark) for file in find_files(source)] for source in sources]
-    return fingerprint(*sources, files)
 
 
 def caption_id(source: str, text: str) -> str:

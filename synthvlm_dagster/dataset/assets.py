@@ -6,7 +6,7 @@ import dagster as dg
 import polars as pl
 
 from synthvlm_dagster.dataset.coverage import complete_scores, score_coverage
-from synthvlm_dagster.dataset.exports.card import CARD, write_card
+from synthvlm_dagster.dataset.exports.card import CARD, CARD_FOLDER, write_card
 from synthvlm_dagster.dataset.exports.huggingface import FOLDER as HUGGINGFACE_FOLDER
 from synthvlm_dagster.dataset.exports.huggingface import write_huggingface
 from synthvlm_dagster.dataset.exports.llava import COLUMNS as LLAVA_COLUMNS
@@ -15,9 +15,26 @@ from synthvlm_dagster.dataset.exports.llava import write_llava
 from synthvlm_dagster.dataset.exports.webdataset import COLUMNS as WEBDATASET_COLUMNS
 from synthvlm_dagster.dataset.exports.webdataset import FOLDER as WEBDATASET_FOLDER
 from synthvlm_dagster.dataset.exports.webdataset import write_webdataset
+from synthvlm_dagster.dataset.made_from import (
+    CARD_CODE,
+    HUGGINGFACE_CODE,
+    LLAVA_CODE,
+    REPORT_CODE,
+    SELECTION_CODE,
+    WEBDATASET_CODE,
+    Origins,
+    card_settings,
+    huggingface_settings,
+    llava_settings,
+    recorded_pairs,
+    report_settings,
+    selection_settings,
+    webdataset_settings,
+)
 from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
 from synthvlm_dagster.dataset.report.cost import GENERATION, SCORING
+from synthvlm_dagster.dataset.report.page import FOLDER as REPORT_FOLDER
 from synthvlm_dagster.dataset.report.page import preview, write_report
 from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, competing_images, select_with_reasons
 from synthvlm_dagster.dataset.set_aside import set_aside_counts
@@ -29,8 +46,9 @@ from synthvlm_dagster.orchestration.launchpad import OneRun, selection_of_one_ru
 from synthvlm_dagster.orchestration.metadata import markdown, rows_metadata, table_metadata
 from synthvlm_dagster.orchestration.shards import recorded_work
 from synthvlm_dagster.scores.embeddings import embeddings_by_shard
+from synthvlm_dagster.scores.made_from import REFERENCES_CODE, references_settings
 from synthvlm_dagster.scores.merit import weighted_score
-from synthvlm_dagster.scores.naming import scorer_name, scoring_version
+from synthvlm_dagster.scores.naming import scorer_name
 from synthvlm_dagster.scores.references import SUMMARY as REFERENCES
 from synthvlm_dagster.scores.references import SUMMARY_COLUMNS as REFERENCES_COLUMNS
 from synthvlm_dagster.scores.references import measure_references
@@ -60,10 +78,10 @@ def selected_pairs(dataset: Dataset) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=dataset.key("selected_pairs"),
-        deps=_last_scores(dataset),
+        deps=[dataset.key("planned_attempts"), *_last_scores(dataset)],
         **dataset.of_stage("dataset"),
         kinds={"polars", "parquet"},
-        code_version=f"1-{fingerprint(dataset.recipe.selection, dataset.recipe.shards)}",
+        code_version=f"{SELECTION_CODE}-{fingerprint(selection_settings(dataset.recipe))}",
     )
     def selected_pairs(
         context: dg.AssetExecutionContext,
@@ -75,13 +93,14 @@ def selected_pairs(dataset: Dataset) -> dg.AssetsDefinition:
         in `dataset/set_aside`.
         """
         recipe, storage = dataset.recipe, dataset.storage
-        recipe, notes, set_for_this_run = cast("OneRun", config).apply(recipe, context.log)
+        recipe, one_run, set_for_this_run = cast("OneRun", config).apply(recipe, context.log)
+        record = Origins(recipe, storage, one_run).of("selected_pairs")
         coverage = score_coverage(recipe, storage)
         scores = complete_scores(recipe, storage, coverage)
         embeddings = embeddings_by_shard(recipe, storage, scores)
         chosen = select_with_reasons(scores, recipe.selection, recipe.seed, embeddings)
-        storage.write_table(SET_ASIDE, chosen.set_aside)
-        storage.write_table(SELECTED, chosen.pairs, notes)
+        storage.write_table(SET_ASIDE, chosen.set_aside, record)
+        storage.write_table(SELECTED, chosen.pairs, record)
         selected = storage.scan(SELECTED).collect()
         groups = {
             "generated": scores,
@@ -124,7 +143,7 @@ def llava_dataset(dataset: Dataset) -> dg.AssetsDefinition:
         deps=[dataset.key("selected_pairs")],
         **dataset.of_stage("dataset"),
         kinds={"json"},
-        code_version=f"1-{fingerprint(dataset.recipe.exports.llava, dataset.recipe.seed)}",
+        code_version=f"{LLAVA_CODE}-{fingerprint(llava_settings(dataset.recipe))}",
     )
     def llava_dataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The selected pairs as LLaVA trains on them: `synthvlm.json` beside a tree of images.
@@ -132,9 +151,10 @@ def llava_dataset(dataset: Dataset) -> dg.AssetsDefinition:
         One entry is one selected pair as a conversation: a prompt with the image, and the caption as the answer.
         """
         recipe, storage = dataset.recipe, dataset.storage
-        export = write_llava(recipe, storage, on_progress=context.log.info)
+        with recorded_pairs("llava_dataset", recipe, storage):
+            export = write_llava(recipe, storage, on_progress=context.log.info)
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(fingerprint(storage.version(SELECTED), recipe.exports.llava, recipe.seed)),
+            data_version=dg.DataVersion(storage.folder_version(LLAVA_FOLDER)),
             metadata={
                 **rows_metadata(storage, LLAVA_FOLDER, row_count=export.pairs, columns=LLAVA_COLUMNS),
                 "megabytes": round(export.bytes / 1e6, 3),
@@ -153,7 +173,7 @@ def webdataset(dataset: Dataset) -> dg.AssetsDefinition:
         deps=[dataset.key("selected_pairs")],
         **dataset.of_stage("dataset"),
         kinds={"webdataset", "file"},
-        code_version=f"1-{fingerprint(dataset.recipe.exports.webdataset)}",
+        code_version=f"{WEBDATASET_CODE}-{fingerprint(webdataset_settings(dataset.recipe))}",
     )
     def webdataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The selected pairs as WebDataset tar files.
@@ -162,9 +182,10 @@ def webdataset(dataset: Dataset) -> dg.AssetsDefinition:
         origin.
         """
         recipe, storage = dataset.recipe, dataset.storage
-        export = write_webdataset(recipe, storage, on_progress=context.log.info)
+        with recorded_pairs("webdataset", recipe, storage):
+            export = write_webdataset(recipe, storage, on_progress=context.log.info)
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(fingerprint(storage.version(SELECTED), recipe.exports.webdataset)),
+            data_version=dg.DataVersion(storage.folder_version(WEBDATASET_FOLDER)),
             metadata={
                 **rows_metadata(storage, WEBDATASET_FOLDER, row_count=export.pairs, columns=WEBDATASET_COLUMNS),
                 "tar_files": export.tars,
@@ -185,8 +206,7 @@ def reference_scores(dataset: Dataset) -> dg.AssetsDefinition:
         pool="gpu",
         **dataset.of_stage("dataset"),
         kinds={"pytorch", "parquet"},
-        code_version="1-"
-        + fingerprint(*dataset.recipe.comparisons, scoring_version(dataset.recipe), dataset.recipe.seed),
+        code_version=f"{REFERENCES_CODE}-{fingerprint(references_settings(dataset.recipe))}",
     )
     def reference_scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """CLIPScore and SSIM of other datasets, to compare the selected pairs with (SynthVLM §3.3).
@@ -195,7 +215,8 @@ def reference_scores(dataset: Dataset) -> dg.AssetsDefinition:
         before is not measured again.
         """
         recipe, storage = dataset.recipe, dataset.storage
-        summary = measure_references(recipe_as_made(recipe, storage), storage, on_progress=context.log.info)
+        record = Origins(recipe, storage).of("reference_scores")
+        summary = measure_references(recipe_as_made(recipe, storage), storage, record, on_progress=context.log.info)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(storage.version(REFERENCES)),
             metadata={
@@ -221,14 +242,15 @@ def dataset_card(dataset: Dataset) -> dg.AssetsDefinition:
         deps=[dataset.key(name) for name in ("rejected_captions", "image_scores", "selected_pairs")],
         **dataset.of_stage("dataset"),
         kinds={"markdown", "file"},
-        code_version=f"1-{fingerprint(dataset.recipe.what_is_built)}",
+        code_version=f"{CARD_CODE}-{fingerprint(card_settings(dataset.recipe))}",
     )
     def dataset_card() -> dg.MaterializeResult:
         """What the dataset is, how it was made and from what, its licences and limits, as a page of Markdown."""
         recipe, storage = dataset.recipe, dataset.storage
-        card = write_card(recipe, storage)
+        with recorded_pairs("dataset_card", recipe, storage):
+            card = write_card(recipe, storage)
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(fingerprint(card.text)),
+            data_version=dg.DataVersion(storage.folder_version(CARD_FOLDER)),
             metadata={
                 "dagster/uri": storage.url(CARD),
                 "pairs": card.pairs,
@@ -247,7 +269,7 @@ def huggingface_dataset(dataset: Dataset) -> dg.AssetsDefinition:
         deps=[dataset.key("selected_pairs"), dataset.key("dataset_card")],
         **dataset.of_stage("dataset"),
         kinds={"huggingface", "parquet"},
-        code_version=f"1-{fingerprint(dataset.recipe.exports)}",
+        code_version=f"{HUGGINGFACE_CODE}-{fingerprint(huggingface_settings(dataset.recipe))}",
     )
     def huggingface_dataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The selected pairs as a Hugging Face dataset folder: parquet with images, the card, Croissant metadata.
@@ -255,10 +277,10 @@ def huggingface_dataset(dataset: Dataset) -> dg.AssetsDefinition:
         One row is one selected pair: image, caption, image_id, scores and how the image was made.
         """
         recipe, storage = dataset.recipe, dataset.storage
-        export = write_huggingface(recipe, storage, on_progress=context.log.info)
-        card = storage.read_bytes(CARD).decode()
+        with recorded_pairs("huggingface_dataset", recipe, storage):
+            export = write_huggingface(recipe, storage, on_progress=context.log.info)
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(fingerprint(storage.version(SELECTED), card, recipe.exports)),
+            data_version=dg.DataVersion(storage.folder_version(HUGGINGFACE_FOLDER)),
             metadata={
                 **rows_metadata(storage, HUGGINGFACE_FOLDER, row_count=export.pairs, columns=export.columns),
                 "parquet_files": export.files,
@@ -286,7 +308,7 @@ def quality_report(dataset: Dataset) -> dg.AssetsDefinition:
         ],
         **dataset.of_stage("dataset"),
         kinds={"html", "file"},
-        code_version=f"2-{fingerprint(dataset.recipe.what_is_built)}",
+        code_version=f"{REPORT_CODE}-{fingerprint(report_settings(dataset.recipe))}",
     )
     def quality_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """One web page to look at: what each step kept, the scores of generated and selected images, and examples."""
@@ -297,8 +319,10 @@ def quality_report(dataset: Dataset) -> dg.AssetsDefinition:
         scoring = recorded_work(
             context.instance, dataset.key("image_scores"), "images_scored_now", scorer=scorer_name(recipe)
         )
-        report = write_report(recipe, storage, {GENERATION: generation, SCORING: scoring})
+        with recorded_pairs("quality_report", recipe, storage):
+            report = write_report(recipe, storage, {GENERATION: generation, SCORING: scoring})
         return dg.MaterializeResult(
+            data_version=dg.DataVersion(storage.folder_version(REPORT_FOLDER)),
             metadata={
                 "dagster/uri": report.location,
                 "page": dg.MetadataValue.path(report.location),

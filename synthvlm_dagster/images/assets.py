@@ -6,15 +6,18 @@ from typing import Any, cast
 import dagster as dg
 import polars as pl
 
+from synthvlm_dagster.captions.tables import CURATED
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.batches import Batches
 from synthvlm_dagster.images.checks import evaluate_images
 from synthvlm_dagster.images.contact_sheet import contact_sheet
 from synthvlm_dagster.images.content_credentials import check_content_credentials
+from synthvlm_dagster.images.departures import departures
 from synthvlm_dagster.images.generator import Generator
 from synthvlm_dagster.images.generators import DiffusersGenerator
 from synthvlm_dagster.images.licences import check_licence
-from synthvlm_dagster.images.naming import generator_name, pixel_settings
+from synthvlm_dagster.images.made_from import PLAN_CODE, images_of_shard_version, plan_made_from, plan_settings
+from synthvlm_dagster.images.naming import generator_name, generator_version
 from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, PLAN_TABLE, plan_attempts, write_plan
 from synthvlm_dagster.images.shard import ShardSummary, generate_shard
 from synthvlm_dagster.images.state import PlannedImages
@@ -40,7 +43,7 @@ def planned_attempts(dataset: Dataset) -> dg.AssetsDefinition:
         deps=[dataset.key("curated_captions")],
         **dataset.of_stage("images"),
         kinds={"polars", "parquet"},
-        code_version=f"1-{fingerprint(dataset.recipe.attempts, dataset.recipe.seed)}",
+        code_version=f"{PLAN_CODE}-{fingerprint(plan_settings(dataset.recipe))}",
     )
     def planned_attempts(
         context: dg.AssetExecutionContext,
@@ -51,9 +54,13 @@ def planned_attempts(dataset: Dataset) -> dg.AssetsDefinition:
         One row is one image to make.
         """
         recipe, storage = dataset.recipe, dataset.storage
-        recipe, notes, set_for_this_run = cast("OneRun", config).apply(recipe, context.log)
-        plan = plan_attempts(storage.scan("captions/curated"), recipe.attempts, recipe.seed)
-        write_plan(storage, plan, notes)
+        recipe, one_run, set_for_this_run = cast("OneRun", config).apply(recipe, context.log)
+        record = plan_made_from(recipe, storage.version(CURATED), one_run)
+        plan = plan_attempts(storage.scan(CURATED), recipe.attempts, recipe.seed)
+        left = departures(recipe, storage, plan)
+        write_plan(storage, plan, record)
+        if str(left):
+            context.log.info(str(left))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(storage.version(PLAN_TABLE)),
             metadata={
@@ -61,6 +68,7 @@ def planned_attempts(dataset: Dataset) -> dg.AssetsDefinition:
                     storage, PLAN_TABLE, row_count=plan.height, schema=plan.schema, descriptions=PLAN_DESCRIPTIONS
                 ),
                 **set_for_this_run,
+                "captions_left_since_the_last_plan": left.gone + left.rejected + left.unplanned,
                 "captions": plan["caption_id"].n_unique(),
                 "shards_with_images": plan["shard"].n_unique(),
             },
@@ -87,7 +95,7 @@ def generated_images(dataset: Dataset, read: ReadImages) -> dg.AssetsDefinition:
         pool="gpu",
         **dataset.of_stage("images"),
         kinds={"pytorch", "parquet"},
-        code_version=f"1-{fingerprint(pixel_settings(dataset.recipe.generation), dataset.recipe.seed)}",
+        code_version=f"1-{generator_version(dataset.recipe)}",
     )
     def generated_images(context: dg.AssetExecutionContext) -> Iterator[Any]:
         """Pictures of the planned captions, drawn by the recipe's diffusion model (SynthVLM §3.2).
@@ -126,7 +134,7 @@ def make_images(
     """Make the images of a shard that are missing, and describe the shard of `generated_images`."""
     recipe = images.recipe
     summary = generate_shard(images, generator, log.info, batches, log.warning)
-    ids = images.present["image_id"].sort()
+    ids = images.present["image_id"]
     metadata = {
         **table_metadata(
             images.storage, summary.table, row_count=len(ids), schema=IMAGE_SCHEMA, descriptions=IMAGE_DESCRIPTIONS
@@ -137,8 +145,7 @@ def make_images(
         **_failures(images),
         "contact_sheet": dg.MetadataValue.md(_contact_sheet(images.scan())),
     }
-    version = fingerprint(generator_name(recipe), ids.to_list())
-    return Made(version, metadata, lambda: evaluate_images(dataset, images))
+    return Made(images_of_shard_version(recipe, ids), metadata, lambda: evaluate_images(dataset, images))
 
 
 def _work_done(summary: ShardSummary, price_per_gpu_hour: float | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
 from synthvlm_dagster.images.content_credentials import credentials_identity
 from synthvlm_dagster.recipe import Generation, Recipe
+from synthvlm_dagster.recipe.plain import without_folders
 
 _WITHOUT_EFFECT_ON_PIXELS = frozenset(
     {
@@ -66,6 +67,11 @@ def pixel_settings(generation: Generation) -> dict[str, Any]:
         if getattr(generation, name) == Generation.model_fields[name].default:
             del settings[name]
     return settings
+
+
+def generator_version(recipe: Recipe) -> str:
+    """Fingerprint of the recipe's settings of the generator, for Dagster's code version; looks at no model."""
+    return fingerprint(without_folders(pixel_settings(recipe.generation)), recipe.seed)
 
 
 def shard_folder(folder: str, shard: str | None) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 
 import polars as pl
 
 from synthvlm_dagster.images.identity import IMAGE_ID
 from synthvlm_dagster.orchestration.one_run import recipe_of_table
 from synthvlm_dagster.recipe import Attempts, Recipe
+from synthvlm_dagster.store.made_from import MadeFrom
 from synthvlm_dagster.store.storage import Storage
 
 PLAN_TABLE = "plans/attempts"
@@ -44,7 +44,7 @@ def plan_attempts(curated: pl.LazyFrame | pl.DataFrame, attempts: Attempts, seed
     return captions.join(numbers, how="cross").select(*PLAN_DESCRIPTIONS).sort("caption_id", "attempt")
 
 
-def write_plan(storage: Storage, plan: pl.DataFrame, notes: Mapping[str, str] | None = None) -> None:
+def write_plan(storage: Storage, plan: pl.DataFrame, made_from: MadeFrom | None = None) -> None:
     """Replace the plan by the rows of `plan_attempts`: one file, with one row group for each shard.
 
     So it appears whole or not at all, and a shard reads its own part alone.
@@ -52,13 +52,13 @@ def write_plan(storage: Storage, plan: pl.DataFrame, notes: Mapping[str, str] | 
     Args:
         storage: the store.
         plan: its rows.
-        notes: facts about the table that stand in its file.
+        made_from: what it is made from.
 
     Raises:
         StorageError: the file cannot be written; the plan already there stays.
     """
     by_shard = plan.sort("shard", maintain_order=True).partition_by("shard", maintain_order=True)
-    with storage.table_writer(PLAN_TABLE, PLAN_SCHEMA, notes) as write:
+    with storage.table_writer(PLAN_TABLE, PLAN_SCHEMA, made_from) as write:
         for rows in by_shard:
             write(rows)
 

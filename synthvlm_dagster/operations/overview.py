@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dagster as dg
 import polars as pl
 from rich.console import Console
 from rich.filesize import decimal
@@ -14,6 +13,7 @@ from synthvlm_dagster.attempts.further_attempts import attempts_still_possible
 from synthvlm_dagster.attempts.state import State
 from synthvlm_dagster.captions.summaries import rejections_by_rule
 from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
+from synthvlm_dagster.dataset.made_from import Origins
 from synthvlm_dagster.dataset.report.facts import Facts, gather_facts
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.plan import PLAN_TABLE
@@ -31,6 +31,9 @@ LOCATIONS = {
     "report": "dataset/report/index.html",
 }
 
+_OWN_SCORES = ("clip_score", "ssim", "weighted_score")
+_UP_TO_DATE = "[green]up to date[/]"
+
 
 def print_plan(pipeline: Pipeline, console: Console) -> None:
     """Print what exists and what a run would make."""
@@ -41,8 +44,17 @@ def print_plan(pipeline: Pipeline, console: Console) -> None:
         console.print(f"  {name:<12}", end="")
         console.print(value, markup=False)
     table = Table("asset", "state", box=None, padding=(0, 3, 0, 2), header_style="bold")
+    reasons = pipeline.outdated(key for key in pipeline.asset_keys() if not pipeline.is_partitioned(key))
+    before: list[str] | None = []
     for key in pipeline.asset_keys():
-        table.add_row(key.to_user_string(), _state_of(pipeline, key, state))
+        if pipeline.is_partitioned(key):
+            shards = pipeline.shards_with_work(key, state) if state else None
+            # What a shard's images are not made yet cannot be measured yet.
+            before = None if shards is None or before is None else sorted({*before, *shards})
+            table.add_row(key.to_user_string(), _state_of_shards(before))
+        else:
+            reason = reasons.get(key)
+            table.add_row(key.to_user_string(), f"[yellow]to make[/]: {escape(reason)}" if reason else _UP_TO_DATE)
     console.print()
     console.print(table)
 
@@ -101,14 +113,10 @@ def _captions_found(storage: Storage) -> str:
     return f"{_count(storage, RAW):,} found, {_count(storage, CURATED):,} kept by curation"
 
 
-def _state_of(pipeline: Pipeline, key: dg.AssetKey, state: State | None) -> str:
-    if not pipeline.is_partitioned(key):
-        reason = pipeline.outdated(key)
-        return f"[yellow]to make[/]: {reason}" if reason else "[green]up to date[/]"
-    if state is None:
+def _state_of_shards(shards: list[str] | None) -> str:
+    if shards is None:
         return "[yellow]to make[/]: every shard"
-    shards = pipeline.shards_with_work(key, state)
-    return f"[yellow]to make[/]: {len(shards)} shards ({_shorten(shards)})" if shards else "[green]up to date[/]"
+    return f"[yellow]to make[/]: {len(shards)} shards ({_shorten(shards)})" if shards else _UP_TO_DATE
 
 
 def print_step(step: Step, console: Console) -> None:
@@ -123,8 +131,11 @@ def print_results(pipeline: Pipeline, console: Console) -> None:
     if not storage.has_table("dataset/selected"):
         _print_curation(recipe, storage, console)
         return
-    facts = gather_facts(recipe, storage)
     console.print(f"\n[bold]{recipe.name}[/]  {escape(recipe.description)}\n")
+    if reason := Origins(recipe, storage).why_outdated("selected_pairs"):
+        _print_earlier(storage, reason, console)
+        return
+    facts = gather_facts(recipe, storage)
     for step in (*facts.captions, *facts.images):
         console.print(f"  {step.name:<22}{step.count:>9,}   [dim]{step.note}[/]")
     console.print()
@@ -133,6 +144,18 @@ def print_results(pipeline: Pipeline, console: Console) -> None:
     for name, path in LOCATIONS.items():
         if storage.files(path):
             console.print(f"  {name:<26}{storage.url(path)}", markup=False)
+
+
+def _print_earlier(storage: Storage, reason: str, console: Console) -> None:
+    """Print what stands of a dataset that the recipe would not make any more, with its own figures alone."""
+    figures = storage.scan("dataset/selected").select(pl.len(), *(pl.col(name).mean() for name in _OWN_SCORES))
+    pairs, *means = figures.collect().row(0)
+    told = ", ".join(f"{name} {_number(mean)}" for name, mean in zip(_OWN_SCORES, means, strict=True))
+    console.print(f"  [yellow]The dataset that stands is an earlier one[/]: {escape(reason)}")
+    console.print(f"  It has {pairs:,} pairs, with the means {told}\n")
+    for name, path in LOCATIONS.items():
+        if storage.files(path):
+            console.print(f"  {name:<26}{storage.url(path)}  (earlier)", markup=False)
 
 
 def _print_curation(recipe: Recipe, storage: Storage, console: Console) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from itertools import groupby
@@ -15,8 +15,9 @@ import polars as pl
 
 from synthvlm_dagster.attempts.state import State
 from synthvlm_dagster.dataset.coverage import score_coverage
+from synthvlm_dagster.dataset.made_from import Origins
 from synthvlm_dagster.errors import SynthVLMError
-from synthvlm_dagster.operations.outdated import why_outdated
+from synthvlm_dagster.operations.records import record_shards, record_table
 from synthvlm_dagster.operations.runs.tags import worker_tag
 from synthvlm_dagster.operations.runs.watch import watched
 from synthvlm_dagster.operations.sharded_assets import sharded_assets
@@ -135,10 +136,11 @@ class Pipeline:
                 behind.add(key)
         return behind
 
-    def outdated(self, key: dg.AssetKey) -> str | None:
-        """Why an unpartitioned asset needs a run, or None; see `why_outdated`."""
-        parents = [self._specs[parent] for parent in self._parents(key)]
-        return why_outdated(self._specs[key], parents, self.instance, self.dataset)
+    def outdated(self, keys: Iterable[dg.AssetKey]) -> dict[dg.AssetKey, str]:
+        """Those of some unpartitioned assets that need a run, and why; see `Origins.why_outdated`."""
+        origins = Origins(self.recipe, self.storage)
+        reasons = ((key, origins.why_outdated(key.path[-1])) for key in keys)
+        return {key: reason for key, reason in reasons if reason}
 
     def state(self) -> State:
         """What is planned, present and measured of all shards now.
@@ -150,7 +152,7 @@ class Pipeline:
 
     def shards_with_work(self, key: dg.AssetKey, state: State | None = None) -> list[str]:
         """Partition keys of a partitioned asset that need a run, in order; `state` of all shards, as it is now."""
-        return self._sharded[key].shards_with_work(self.instance, state or self.state())
+        return self._sharded[key].shards_with_work(state or self.state())
 
     def is_partitioned(self, key: dg.AssetKey) -> bool:
         """Whether the asset is made shard by shard."""
@@ -181,23 +183,25 @@ class Pipeline:
         waiting_for: set[str] = set()
         failed: set[str] = set()
         for level in self._levels(selected):
-            steps = list(self._steps(level, only_shards, failed))
             if not self.is_partitioned(level[0]):
                 if waiting_for:
-                    if steps:
-                        on_step(replace(steps[0], reason=f"waits for the shards {', '.join(sorted(waiting_for))}"))
+                    for step in self._table_steps(level):
+                        on_step(replace(step, reason=f"waits for the shards {', '.join(sorted(waiting_for))}"))
+                        break
                     break
-                for step in steps:
+                for step in self._table_steps(level):
                     on_step(step)
                     if not self._launch(step, tags).success:
                         return Outcome(False, tuple(sorted(failed)))
+                self._record_tables(level)
                 continue
             unsound = False
-            for step in steps:
+            for step in self._shard_steps(level[0], only_shards, failed):
                 on_step(step)
                 result = self._launch(step, tags)
                 failed |= _failed_shards(step, result)
                 unsound = unsound or _blocked_by_check(result)
+            self._record_shards(level[0])
             if unsound or (failed and not self._can_do_without(failed)):
                 return Outcome(False, tuple(sorted(failed)))
             if only_shards is not None:
@@ -220,32 +224,48 @@ class Pipeline:
             group = list(keys)
             yield from ([key] for key in group) if partitioned else [group]
 
-    def _steps(
-        self, level: list[dg.AssetKey], only_shards: Sequence[str] | None, failed: Collection[str]
+    def _shard_steps(
+        self, key: dg.AssetKey, only_shards: Sequence[str] | None, failed: Collection[str]
     ) -> Iterator[Step]:
-        if not self.is_partitioned(level[0]):
-            yield from self._unpartitioned_step(level)
-            return
         shards = [
             shard
-            for shard in self.shards_with_work(level[0])
+            for shard in self.shards_with_work(key)
             if shard not in failed and (only_shards is None or shard in only_shards)
         ]
         if shards:
             reason = f"{len(shards)} of {self.recipe.shards} shards have work left"
             scattered = not _are_neighbours(shards, self.recipe.shard_keys)
-            yield Step((level[0],), reason, tuple(shards), scattered)
+            yield Step((key,), reason, tuple(shards), scattered)
 
-    def _unpartitioned_step(self, level: list[dg.AssetKey]) -> Iterator[Step]:
-        reasons: dict[dg.AssetKey, str] = {}
-        for key in level:
-            made_again = reasons.keys() & self._parents(key)
-            reason = self.outdated(key) or (f"{min(made_again).to_user_string()} is made again" if made_again else None)
-            if reason:
-                reasons[key] = reason
-        if reasons:
-            together = {other for key in reasons for other in self._repository.assets_defs_by_key[key].keys}
-            yield Step(tuple(sorted(together)), next(iter(reasons.values())))
+    def _table_steps(self, level: list[dg.AssetKey]) -> Iterator[Step]:
+        """Runs of what is outdated, each asked for when those before it have ended.
+
+        What is up to date, but made of something that is made again, waits until it is known whether that came out
+        otherwise.
+        """
+        left = list(level)
+        while left and (reasons := self.outdated(left)):
+            now: set[dg.AssetKey] = set()
+            waiting: list[dg.AssetKey] = []
+            for key in left:
+                parents = set(self._parents(key))
+                if parents & set(waiting) or (key not in reasons and parents & now):
+                    waiting.append(key)
+                elif key in reasons:
+                    now |= self._repository.assets_defs_by_key[key].keys
+            yield Step(tuple(sorted(now)), next(iter(reasons.values())))
+            left = waiting
+
+    def _record_tables(self, keys: list[dg.AssetKey]) -> None:
+        """Tell Dagster of tables that stand as the recipe would make them, where it does not know them."""
+        outdated = self.outdated(keys)
+        for key in keys:
+            if key not in outdated:
+                record_table(self.instance, self._repository.asset_graph, self._specs[key], self.dataset)
+
+    def _record_shards(self, key: dg.AssetKey) -> None:
+        """Tell Dagster of complete shards, where it does not know them."""
+        record_shards(self.instance, self._specs[key], self._sharded[key], self.dataset, self.state())
 
     def _parents(self, key: dg.AssetKey) -> list[dg.AssetKey]:
         return [dep.asset_key for dep in self._specs[key].deps]

@@ -10,9 +10,13 @@ import dagster as dg
 from synthvlm_dagster.attempts.assets import further_attempts, further_work
 from synthvlm_dagster.attempts.state import ShardReader, State
 from synthvlm_dagster.images.assets import generated_images, image_work
+from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.operations.shard_versions import attempts_versions, images_versions, scores_versions
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.shards import RunContext, ShardWork
+from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.assets import image_scores, score_work
+from synthvlm_dagster.scores.naming import scores_table
 
 
 @dataclass(frozen=True)
@@ -27,22 +31,20 @@ class ShardedAsset:
     """Shards that have something of it in the store."""
     unfinished: Callable[[State], set[str]]
     """Shards of which something is still to be made."""
+    versions: Callable[[State], dict[str, str]]
+    """Data version of what stands of each shard, by partition key."""
+    table: Callable[[Recipe], str]
+    """Folder of the store that holds a folder for each shard."""
 
     @property
     def key(self) -> dg.AssetKey:
         """Key of the asset."""
         return self.definition.key
 
-    def shards_with_work(self, instance: dg.DagsterInstance, state: State) -> list[str]:
-        """Partition keys of the shards that have work left, or that Dagster has no record of; in order.
-
-        Args:
-            instance: knows what is recorded.
-            state: of all shards.
-        """
-        recorded, unfinished = instance.get_materialized_partitions(self.key), self.unfinished(state)
-        keys = state.images.recipe.shard_keys
-        return [shard for shard in keys if shard not in recorded or shard in unfinished]
+    def shards_with_work(self, state: State) -> list[str]:
+        """Partition keys of the shards that have work left, in order; `state` of all shards."""
+        unfinished = self.unfinished(state)
+        return [shard for shard in state.images.recipe.shard_keys if shard in unfinished]
 
 
 def sharded_assets(dataset: Dataset) -> list[ShardedAsset]:
@@ -55,6 +57,8 @@ def sharded_assets(dataset: Dataset) -> list[ShardedAsset]:
             lambda context: image_work(dataset, read.images, context.log),
             lambda state: set(state.images.stored["shard"]),
             State.shards_to_generate,
+            images_versions,
+            images_table,
         ),
         ShardedAsset(
             "image_scores",
@@ -62,6 +66,8 @@ def sharded_assets(dataset: Dataset) -> list[ShardedAsset]:
             lambda context: score_work(dataset, read.scores, context.log),
             lambda state: set(state.measured.values["shard"]),
             State.shards_to_score,
+            scores_versions,
+            scores_table,
         ),
     ]
     if dataset.recipe.attempts.adaptive:
@@ -72,6 +78,8 @@ def sharded_assets(dataset: Dataset) -> list[ShardedAsset]:
                 lambda context: further_work(context, dataset),
                 lambda state: set(state.asked_for["shard"]),
                 State.shards_to_extend,
+                attempts_versions,
+                scores_table,
             )
         )
     return assets

@@ -26,8 +26,8 @@ class ThisRun(NamedTuple):
 
     recipe: Recipe
     """The recipe with the run's own settings."""
-    notes: dict[str, str]
-    """For the file of the table that is made; see `Storage.write_table`."""
+    one_run: dict[str, Any]
+    """For the record of the table that is made; see `MadeFrom.one_run`."""
     metadata: dict[str, Any]
     """Says in Dagster what was set; empty where nothing was."""
 

@@ -1,4 +1,4 @@
-"""Settings that hold for one run alone: they are written into the file of the table that was made with them.
+"""Settings that hold for one run alone: part of the record of the table that was made with them (see `made_from`).
 
 So the two cannot part. Whoever describes the table asks `recipe_of_table` what it was made with, and a table that is
 made without such settings has none.
@@ -18,7 +18,6 @@ from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.recipe.mistakes import explain_mistakes
 from synthvlm_dagster.store.storage import Storage
 
-_NOTE = "synthvlm_dagster.orchestration.one_run"
 _WHERE = Path("the run's config")
 
 
@@ -72,10 +71,10 @@ def changes(recipe: Recipe, changed: Recipe) -> tuple[Change, ...]:
     )
 
 
-def note(recipe: Recipe, changed: Recipe, section: str) -> dict[str, str]:
-    """What `Storage` writes into the table's file; empty where the section is as in the recipe."""
+def note(recipe: Recipe, changed: Recipe, section: str) -> dict[str, Any]:
+    """What the table's record holds as `one_run`; empty where the section is as in the recipe."""
     differing = _differing(_plain(recipe, section), _plain(changed, section))
-    return {_NOTE: json.dumps({section: differing}, sort_keys=True)} if differing else {}
+    return {section: differing} if differing else {}
 
 
 def recipe_of_table(recipe: Recipe, storage: Storage, table: str) -> Recipe:
@@ -84,10 +83,10 @@ def recipe_of_table(recipe: Recipe, storage: Storage, table: str) -> Recipe:
     Settings that do not go with the recipe as it is now, because its file has been changed since, are left out: the
     table is outdated then, whatever made it.
     """
-    written = storage.notes(table).get(_NOTE)
-    if written is None:
+    record = storage.table_made_from(table)
+    if record is None or not record.one_run:
         return recipe
-    [(section, settings)] = json.loads(written).items()
+    [(section, settings)] = record.one_run.items()
     try:
         return with_settings(recipe, section, settings)
     except RecipeError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -227,7 +227,11 @@ def shard_materialization(
         asset_key=asset.key,
         partition=shard,
         metadata=made.metadata,
-        tags=_provenance(context.instance, asset, shard) | {DATA_VERSION_TAG: made.version},
+        tags={
+            CODE_VERSION_TAG: asset.code_versions_by_key.get(asset.key) or "",
+            DATA_VERSION_TAG: made.version,
+            **provenance(context.instance, asset.asset_deps[asset.key], shard),
+        },
     )
 
 
@@ -244,20 +248,28 @@ def _other_assets_follow(context: dg.AssetExecutionContext) -> bool:
     return selection is None or len(selection) > 1
 
 
-def _provenance(instance: dg.DagsterInstance, asset: dg.AssetsDefinition, shard: str) -> dict[str, str]:
-    """What Dagster itself would record of the code and the inputs; without it the UI calls the shard out of date."""
-    tags = {CODE_VERSION_TAG: asset.code_versions_by_key.get(asset.key) or ""}
-    for dependency in asset.asset_deps[asset.key]:
-        record = _latest_materialization(instance, dependency, shard)
+def provenance(instance: dg.DagsterInstance, inputs: Iterable[dg.AssetKey], shard: str | None) -> dict[str, str]:
+    """The tags that Dagster itself writes of inputs; without them the UI calls what was made of them out of date.
+
+    Args:
+        instance: holds the records of the inputs.
+        inputs: of what is recorded.
+        shard: partition key of what is recorded; None for an asset without partitions, whose inputs may have some.
+    """
+    tags = {}
+    for asset in inputs:
+        record = _newest(instance, asset, shard)
         if record is not None and record.asset_materialization is not None:
-            name = dependency.to_user_string()
-            version = (record.asset_materialization.tags or {}).get(DATA_VERSION_TAG, "")
-            tags[f"{INPUT_VERSION_TAG}{name}"] = version
+            name = asset.to_user_string()
+            tags[f"{INPUT_VERSION_TAG}{name}"] = (record.asset_materialization.tags or {}).get(DATA_VERSION_TAG, "")
             tags[f"dagster/input_event_pointer/{name}"] = str(record.storage_id)
     return tags
 
 
-def _latest_materialization(instance: dg.DagsterInstance, asset: dg.AssetKey, shard: str) -> dg.EventLogRecord | None:
+def _newest(instance: dg.DagsterInstance, asset: dg.AssetKey, shard: str | None) -> dg.EventLogRecord | None:
+    """The newest materialization of an input: for a shard, its own or the whole asset's, never another shard's."""
+    newest = next(iter(instance.fetch_materializations(asset, limit=1).records), None)
+    if shard is None or newest is None or newest.partition_key in (None, shard):
+        return newest
     of_shard = instance.fetch_materializations(dg.AssetRecordsFilter(asset, asset_partitions=[shard]), limit=1)
-    of_asset = instance.fetch_materializations(asset, limit=1)
-    return next(iter([*of_shard.records, *of_asset.records]), None)
+    return next(iter(of_shard.records), None)

@@ -6,7 +6,6 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.state import PlannedImages
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.metadata import markdown, table_metadata
@@ -15,6 +14,7 @@ from synthvlm_dagster.scores.checks import evaluate_scores
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.judge import JudgeModel
 from synthvlm_dagster.scores.judges import recipe_judges
+from synthvlm_dagster.scores.made_from import scores_of_shard_version
 from synthvlm_dagster.scores.naming import judge_table, scorer_name, scores_table, scoring_version
 from synthvlm_dagster.scores.shard import score_shard
 from synthvlm_dagster.scores.state import Measurements
@@ -102,8 +102,11 @@ def score_images(
         "scorer": scorer_name(recipe),
         **{name: value for column in columns for name, value in _described(scores, column).items()},
     }
-    version = fingerprint(*tables, sorted(scores["image_id"]))
-    return Made(version, metadata, lambda: evaluate_scores(dataset, images, measured))
+    return Made(
+        scores_of_shard_version(recipe, shard, scores["image_id"]),
+        metadata,
+        lambda: evaluate_scores(dataset, images, measured),
+    )
 
 
 def _described(scores: pl.DataFrame, column: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
 from synthvlm_dagster.images.naming import generator_name, shard_folder
 from synthvlm_dagster.recipe import JUDGE_SETTINGS, Recipe
+from synthvlm_dagster.recipe.plain import without_folders
 
 _SLUG_LENGTH = 32
 _PAPERS_RATIO = 336 / 1024
@@ -81,8 +82,8 @@ def ssim_settings(recipe: Recipe) -> dict[str, Any]:
 def scoring_version(recipe: Recipe) -> str:
     """Fingerprint of the recipe's settings of scorer and judges, for Dagster's code version; looks at no model."""
     scoring = recipe.scoring
-    judges = [scoring.judges] if scoring.judges.configured else []
-    return fingerprint(scoring.clip, ssim_settings(recipe), *judges)
+    judges = [scoring.judges.model_dump(mode="json")] if scoring.judges.configured else []
+    return fingerprint(without_folders([scoring.clip.model_dump(mode="json"), ssim_settings(recipe), *judges]))
 
 
 def _slug(model: str) -> str:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from synthvlm_dagster.captions.made_from import source_version
 from synthvlm_dagster.captions.measures.original_images import Opened, OriginalImages
-from synthvlm_dagster.captions.readers import read_captions, source_version
+from synthvlm_dagster.captions.readers import read_captions
 from synthvlm_dagster.errors import CaptionSourceError, ImageError
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.progress import Progress
@@ -19,6 +20,7 @@ from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.merit import weighted_score
 from synthvlm_dagster.scores.naming import reduced_size, scorer_name
 from synthvlm_dagster.store.chunks import set_damaged_aside, write_chunk
+from synthvlm_dagster.store.made_from import MadeFrom
 from synthvlm_dagster.store.storage import Storage
 
 if TYPE_CHECKING:
@@ -66,7 +68,10 @@ _PAIRS_PER_CHUNK = 256
 
 
 def measure_references(
-    recipe: Recipe, storage: Storage, on_progress: Callable[[str], None] = lambda _: None
+    recipe: Recipe,
+    storage: Storage,
+    made_from: MadeFrom | None = None,
+    on_progress: Callable[[str], None] = lambda _: None,
 ) -> pl.DataFrame:
     """Measure a seeded sample of every dataset in the recipe's `comparisons`, and write and return their summary.
 
@@ -92,7 +97,7 @@ def measure_references(
         rows.append(facts)
     summary = pl.DataFrame(rows, SUMMARY_SCHEMA)
     summary = summary.with_columns(weighted_score(recipe.selection.ssim_weight)).select(*SUMMARY_SCHEMA)
-    storage.write_table(SUMMARY, summary)
+    storage.write_table(SUMMARY, summary, made_from)
     return summary
 
 

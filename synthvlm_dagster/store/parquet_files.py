@@ -20,14 +20,14 @@ _BATCH_ROWS = 65_536
 
 @contextmanager
 def parquet_writer(
-    file: Path | IO[bytes], schema: pl.Schema, notes: Mapping[str, str] | None = None
+    file: Path | IO[bytes], schema: pl.Schema, notes: Callable[[], Mapping[str, str]] | None = None
 ) -> Iterator[Callable[[pl.DataFrame], None]]:
     """Write a file frame by frame.
 
     Args:
         file: path, or an open file.
         schema: columns of the file; of each frame, these are written.
-        notes: facts that stand in the file's footer.
+        notes: tells, when all is written, facts that stand in the file's footer.
 
     Yields:
         The function that writes one frame, as one row group.
@@ -36,11 +36,11 @@ def parquet_writer(
 
     arrow_schema = _to_arrow(pl.DataFrame(schema=schema)).schema
     with ParquetWriter(file, arrow_schema, compression="zstd", compression_level=1) as writer:
-        if notes:
-            writer.add_key_value_metadata(dict(notes))
         yield lambda frame: writer.write_table(
             _to_arrow(frame.select(schema.names())), row_group_size=max(frame.height, 1)
         )
+        if notes:
+            writer.add_key_value_metadata(dict(notes()))
 
 
 def parquet_batches(file: IO[bytes] | io.RawIOBase, columns: Sequence[str] | None) -> Iterator[pl.DataFrame]:

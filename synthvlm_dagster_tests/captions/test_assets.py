@@ -7,7 +7,7 @@ import pytest
 
 from synthvlm_dagster.captions.assets import caption_assets
 from synthvlm_dagster.captions.checks import caption_checks
-from synthvlm_dagster.captions.readers import source_version
+from synthvlm_dagster.captions.made_from import source_version
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Recipe
 

@@ -11,7 +11,8 @@ import fsspec
 import polars as pl
 import pytest
 
-from synthvlm_dagster.captions.readers import read_captions, source_version
+from synthvlm_dagster.captions.made_from import source_version
+from synthvlm_dagster.captions.readers import read_captions
 from synthvlm_dagster.errors import CaptionSourceError
 from synthvlm_dagster.recipe import CaptionSource
 from synthvlm_dagster.store.locations import resolve_location

@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 import zstandard
 
-from synthvlm_dagster.captions.readers import RAW_COLUMNS, RAW_SCHEMA, caption_id, read_captions, source_version
+from synthvlm_dagster.captions.made_from import source_version
+from synthvlm_dagster.captions.readers import RAW_COLUMNS, RAW_SCHEMA, caption_id, read_captions
 from synthvlm_dagster.errors import CaptionSourceError
 from synthvlm_dagster.recipe import CaptionSource
 

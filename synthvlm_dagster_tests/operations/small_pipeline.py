@@ -52,8 +52,10 @@ class SmallProject:
         pipeline = Pipeline(self.repository(), self.instance, self.dataset)
         work: dict[str, Any] = {}
         for key in pipeline.asset_keys():
-            find = pipeline.shards_with_work if pipeline.is_partitioned(key) else pipeline.outdated
-            work[key.to_user_string()] = find(key)
+            if pipeline.is_partitioned(key):
+                work[key.to_user_string()] = pipeline.shards_with_work(key)
+            else:
+                work[key.to_user_string()] = pipeline.outdated([key]).get(key)
         return {name: left for name, left in work.items() if left}
 
 

@@ -14,10 +14,10 @@ from synthvlm_dagster.captions.tables import CURATED
 from synthvlm_dagster.dataset.assets import dataset_card, quality_report, selected_pairs
 from synthvlm_dagster.dataset.checks import exactly_k_unique_pairs
 from synthvlm_dagster.dataset.exports.card import CARD
+from synthvlm_dagster.dataset.made_from import why_outdated
 from synthvlm_dagster.dataset.report.page import PAGE
 from synthvlm_dagster.images.assets import planned_attempts
 from synthvlm_dagster.images.plan import PLAN_TABLE
-from synthvlm_dagster.operations.outdated import why_outdated
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster_tests.dataset.conftest import fill, good_captions
@@ -108,8 +108,7 @@ def test_a_selection_for_one_run_is_told_until_the_recipe_holds_again(project: P
         assert "clip-only" in text
         assert "selection.count 3" in text
 
-    [spec] = selected_pairs(project.dataset).specs
-    reason = why_outdated(spec, [], project.instance, project.dataset)
+    reason = why_outdated("selected_pairs", project.recipe, project.storage)
     assert reason is not None
     assert "selection.count 3 (recipe: null)" in reason
     assert "now as the recipe says" in reason
@@ -117,7 +116,7 @@ def test_a_selection_for_one_run_is_told_until_the_recipe_holds_again(project: P
     restored = project.run(selected_pairs)
     assert told(restored, "selected_pairs") is None
     assert project.rows("dataset/selected") == 6
-    assert why_outdated(spec, [], project.instance, project.dataset) is None
+    assert why_outdated("selected_pairs", project.recipe, project.storage) is None
     assert project.run(quality_report).success
     assert "selection.count" not in project.storage.read_bytes(PAGE).decode()
 

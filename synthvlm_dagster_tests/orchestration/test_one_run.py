@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from synthvlm_dagster.errors import RecipeError, StorageError
 from synthvlm_dagster.orchestration.one_run import Change, changes, note, recipe_of_table, with_settings
 from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.store.made_from import MadeFrom
 from synthvlm_dagster.store.storage import WHOLE_TABLE, Storage
 
 RECIPE = Recipe.model_validate(
@@ -42,6 +43,11 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     return Storage(f"memory://{tmp_path.name}" if request.param == "memory" else str(tmp_path))
 
 
+def write_made_for_one_run(storage: Storage, recipe: Recipe, section: str, chosen: dict[str, object]) -> None:
+    changed = with_settings(recipe, section, chosen)
+    storage.write_table("t", ROWS, MadeFrom(code=1, one_run=note(recipe, changed, section)))
+
+
 @settings(deadline=None)
 @given(chosen=selections)
 def test_a_table_remembers_its_selection(tmp_path_factory: pytest.TempPathFactory, chosen: dict[str, object]) -> None:
@@ -49,7 +55,7 @@ def test_a_table_remembers_its_selection(tmp_path_factory: pytest.TempPathFactor
     changed = with_settings(RECIPE, "selection", chosen)
     for name, value in chosen.items():
         assert getattr(changed.selection, name) == value
-    storage.write_table("t", ROWS, note(RECIPE, changed, "selection"))
+    storage.write_table("t", ROWS, MadeFrom(code=1, one_run=note(RECIPE, changed, "selection")))
     assert recipe_of_table(RECIPE, storage, "t") == changed
     assert bool(changes(RECIPE, changed)) == (changed != RECIPE)
 
@@ -59,7 +65,7 @@ def test_a_table_remembers_its_selection(tmp_path_factory: pytest.TempPathFactor
 def test_a_table_remembers_its_rules(tmp_path_factory: pytest.TempPathFactory, rules: dict[str, object]) -> None:
     storage = Storage(str(tmp_path_factory.getbasetemp() / "rules"))
     changed = with_settings(RECIPE, "curation", {"rules": rules})
-    with storage.table_writer("t", ROWS.schema, note(RECIPE, changed, "curation")) as write:
+    with storage.table_writer("t", ROWS.schema, MadeFrom(code=1, one_run=note(RECIPE, changed, "curation"))) as write:
         write(ROWS)
     assert recipe_of_table(RECIPE, storage, "t") == changed
 
@@ -91,16 +97,16 @@ def test_a_mistake_is_named(section: str, given_settings: dict[str, object], mes
 
 def test_a_table_without_settings_was_made_as_the_recipe_says(storage: Storage) -> None:
     assert recipe_of_table(RECIPE, storage, "t") == RECIPE
-    storage.write_table("t", ROWS, note(RECIPE, with_settings(RECIPE, "selection", {"count": 3}), "selection"))
+    write_made_for_one_run(storage, RECIPE, "selection", {"count": 3})
     assert recipe_of_table(RECIPE, storage, "t").selection.count == 3
-    storage.write_table("t", ROWS, note(RECIPE, with_settings(RECIPE, "selection", {"count": 5}), "selection"))
+    write_made_for_one_run(storage, RECIPE, "selection", {"count": 5})
     assert recipe_of_table(RECIPE, storage, "t") == RECIPE
     assert storage.scan("t").collect().equals(ROWS)
 
 
 def test_settings_that_a_later_recipe_has_no_place_for_are_left_out(storage: Storage) -> None:
     adaptive = with_settings(RECIPE, "attempts", {"max": 4, "until": 0.8})
-    storage.write_table("t", ROWS, note(adaptive, with_settings(adaptive, "attempts", {"max": 6}), "attempts"))
+    write_made_for_one_run(storage, adaptive, "attempts", {"max": 6})
     assert recipe_of_table(adaptive, storage, "t").attempts.max == 6
     assert recipe_of_table(RECIPE, storage, "t") == RECIPE
 

@@ -23,7 +23,8 @@ from synthvlm_dagster.markdown import as_markdown_text
 from synthvlm_dagster.recipe import CaptionSource, Recipe
 from synthvlm_dagster.store.storage import Storage
 
-CARD = "dataset/card.md"
+CARD_FOLDER = "dataset/card"
+CARD = f"{CARD_FOLDER}/card.md"
 
 CITATION = """\
 @article{liu2024synthvlm,

@@ -33,7 +33,8 @@ from synthvlm_dagster.scores.naming import scorer_name
 from synthvlm_dagster.scores.references import read_summary
 from synthvlm_dagster.store.storage import Storage
 
-PAGE = "dataset/report/index.html"
+FOLDER = "dataset/report"
+PAGE = f"{FOLDER}/index.html"
 
 _PREVIEW_PAIRS = 12
 

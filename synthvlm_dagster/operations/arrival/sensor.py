@@ -5,7 +5,7 @@ import time
 import dagster as dg
 import polars as pl
 
-from synthvlm_dagster.captions.readers import source_version
+from synthvlm_dagster.captions.made_from import source_version
 from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.operations.arrival.patience import Caller
 from synthvlm_dagster.operations.arrival.watch import (

@@ -23,8 +23,18 @@ def seconds_of_age(text: str) -> float | None:
     return float(found[1]) * _SECONDS[found[2]] if found else None
 
 
-def print_looked_at(url: str, recipes: Sequence[Recipe], references: References, console: Console) -> None:
-    """Say which store and recipes were looked at, and what follows from the selected pairs."""
+def print_looked_at(
+    url: str, recipes: Sequence[Recipe], references: References, console: Console, plan_unknown: str | None = None
+) -> None:
+    """Say which store and recipes were looked at, and what follows from the selected pairs and the plan.
+
+    Args:
+        url: of the store.
+        recipes: that store there.
+        references: what must stay.
+        console: to print to.
+        plan_unknown: why no image can be called unplanned; see `why_plan_is_unknown`.
+    """
     rows = [
         ("storage", url),
         ("recipes", ", ".join(recipe.name for recipe in recipes)),
@@ -33,11 +43,11 @@ def print_looked_at(url: str, recipes: Sequence[Recipe], references: References,
     if references.whole:
         rows.append(("kept", f"all of {', '.join(sorted(references.whole))}: the selected pairs are from there"))
     if references.unknown_pairs:
-        rows.append(
-            ("kept", "every generator: the scores of the selected pairs are nowhere, so their origin is unknown")
-        )
+        rows.append(("kept", "every generator: nothing says which one the selected pairs are from. Select them again"))
     if references.measurements is None:
         rows.append(("kept", "all captions' measurements: a model of the recipes is not there, so they have no name"))
+    if plan_unknown:
+        rows.append(("kept", f"every image of these recipes, as the plan is not theirs ({plan_unknown}): run first"))
     for name, value in rows:
         console.print(f"  {name:<12}", end="")
         console.print(value, markup=False)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import polars as pl
-
 from synthvlm_dagster.captions.measures.costly import costly_measures
 from synthvlm_dagster.captions.measures.measurements import MEASUREMENTS
 from synthvlm_dagster.dataset.pairs import SELECTED
@@ -15,10 +13,7 @@ from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import embeddings_table, judge_table, scores_table
 from synthvlm_dagster.scores.references import SUMMARY
-from synthvlm_dagster.store.chunks import read_columns
 from synthvlm_dagster.store.storage import Storage
-
-_SCORE_COLUMNS = ["image_id", "clip_score", "ssim"]
 
 
 class References(NamedTuple):
@@ -35,14 +30,11 @@ class References(NamedTuple):
     comparisons: frozenset[str]
     """Names of the recipes' comparisons, and folders that the table of the comparisons names."""
     unknown_pairs: bool
-    """The selected pairs' scores stand nowhere as they were: then every generator stays."""
+    """Nothing says what the selected pairs were made from: then every generator stays."""
 
 
 def find_references(storage: Storage, recipes: Sequence[Recipe]) -> References:
     """What recipes that share a store, and the selected pairs in it, refer to.
-
-    The selected pairs do not say which generator made them, and another one's images have the same ids: it is the one
-    whose scores they have.
 
     Args:
         storage: the store.
@@ -61,15 +53,15 @@ def find_references(storage: Storage, recipes: Sequence[Recipe]) -> References:
             )
     generators = {generator_name(recipe) for recipe in recipes}
     tables = {_folder(table) for recipe in recipes for table in _tables(recipe, recipe.shard_keys[0])}
-    scored_by = _scorers_of_selected_pairs(storage)
-    unnamed = set() if scored_by is None or scored_by & tables else {table.split("/")[1] for table in scored_by}
+    scored_by = _scorer_of_selected_pairs(storage)
+    unnamed = {scored_by.split("/")[1]} if scored_by and scored_by not in tables else set()
     return References(
         generators=frozenset(generators | unnamed),
         whole=frozenset(unnamed),
         tables=frozenset(tables),
         measurements=_measurements(recipes),
         comparisons=frozenset(_comparisons(storage, recipes)),
-        unknown_pairs=scored_by is not None and not scored_by,
+        unknown_pairs=scored_by is None and storage.has_table(SELECTED),
     )
 
 
@@ -78,29 +70,10 @@ def _tables(recipe: Recipe, shard: str) -> list[str]:
     return [scores_table(recipe, shard), embeddings_table(recipe, shard), *judges]
 
 
-def _scorers_of_selected_pairs(storage: Storage) -> set[str] | None:
-    """The `scores/<generator>/<scorer>` in which every selected pair has the scores it was selected by.
-
-    None when no pairs are selected; empty when no folder has them all.
-    """
-    if not storage.has_table(SELECTED):
-        return None
-    selected = storage.scan(SELECTED).select(*_SCORE_COLUMNS, "shard").collect()
-    if selected.is_empty():
-        return None
-    shards = set(selected["shard"])
-    found: dict[str, list[pl.DataFrame]] = {}
-    for path in storage.files("scores", ".parquet"):
-        parts = path.split("/")
-        if len(parts) == 5 and parts[3] in shards:
-            rows = read_columns(storage, path, _SCORE_COLUMNS)
-            if rows is not None:
-                found.setdefault("/".join(parts[:3]), []).append(rows)
-    return {
-        folder
-        for folder, chunks in found.items()
-        if selected.join(pl.concat(chunks), on=_SCORE_COLUMNS, how="anti").is_empty()
-    }
+def _scorer_of_selected_pairs(storage: Storage) -> str | None:
+    """The `scores/<generator>/<scorer>` that the selected pairs were chosen by; None where nothing says it."""
+    made = storage.table_made_from(SELECTED)
+    return f"scores/{made.generator}/{made.scorer}" if made and made.generator and made.scorer else None
 
 
 def _measurements(recipes: Sequence[Recipe]) -> frozenset[str] | None:

@@ -39,4 +39,4 @@ def unfinished_shards(instance: dg.DagsterInstance, asset: ShardedAsset, state: 
         state: of all shards.
     """
     begun = instance.get_materialized_partitions(asset.key) | asset.begun(state)
-    return begun & set(asset.shards_with_work(instance, state))
+    return begun & set(asset.shards_with_work(state))

@@ -11,7 +11,8 @@ import pytest
 
 from synthvlm_dagster.captions.files import find_files
 from synthvlm_dagster.captions.formats import FORMATS
-from synthvlm_dagster.captions.readers import file_format, read_captions, source_version
+from synthvlm_dagster.captions.made_from import source_version
+from synthvlm_dagster.captions.readers import file_format, read_captions
 from synthvlm_dagster.errors import CaptionSourceError
 from synthvlm_dagster.recipe import CaptionSource
 

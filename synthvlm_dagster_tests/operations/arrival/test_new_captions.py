@@ -133,7 +133,7 @@ def test_a_launch_that_was_not_noted_is_not_repeated(make_looks, folder, meanwhi
 
 
 def test_what_was_read_before_the_sensor_was_started_is_only_watched(make_looks, folder, instance):
-    from synthvlm_dagster.captions.readers import source_version
+    from synthvlm_dagster.captions.made_from import source_version
 
     looks = make_looks(f"{folder}/*.txt")
     metadata = {"source_version": source_version(looks.recipe.sources)}

@@ -15,7 +15,8 @@ from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.operations.garbage.find import Garbage, delete_garbage, find_garbage
 from synthvlm_dagster.operations.garbage.references import References, find_references
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.scores.naming import embeddings_table, judge_table, scores_table
+from synthvlm_dagster.scores.naming import embeddings_table, judge_table, scorer_name, scores_table
+from synthvlm_dagster.store.made_from import MadeFrom
 from synthvlm_dagster.store.storage import Storage, StoredFile
 
 OLD, OTHER = "old-0123456789", "other-abcdef0123"
@@ -96,21 +97,26 @@ def test_what_no_recipe_names_is_garbage_scores_before_images(recipe):
     assert garbage_of(storage, recipe) == []
 
 
-def test_the_generator_of_the_selected_pairs_is_known_by_its_scores(recipe):
+def test_the_generator_of_the_selected_pairs_is_known_by_their_record(recipe):
     storage = Storage(recipe.storage)
     for table in garbage_tables(recipe):
-        storage.write_chunk(table, "chunk-1.parquet", SCORES.with_columns(pl.col("ssim") / 2))
-    storage.write_chunk(f"scores/{OTHER}/{OLD}/{SHARD}", "chunk-1.parquet", SCORES)
+        storage.write_chunk(table, "chunk-1.parquet", SCORES)
     for kind in ("images", "failed_images"):
         storage.write_chunk(f"{kind}/{OTHER}/{SHARD}", "chunk-1.parquet", SCORES)
     storage.write_chunk(f"embeddings/{OTHER}/{OLD}/{SHARD}", "chunk-1.parquet", SCORES)
-    storage.write_table(SELECTED, SCORES.head(1).with_columns(shard=pl.lit(SHARD)))
+    pairs = SCORES.head(1).with_columns(shard=pl.lit(SHARD))
+    storage.write_table(SELECTED, pairs, MadeFrom(code=1, generator=OTHER, scorer=OLD))
     references = find_references(storage, [recipe])
     assert references.whole == {OTHER}
     assert not [thing for thing in garbage_of(storage, recipe) if thing.path.split("/")[1] == OTHER]
     assert f"images/{OLD}" in {thing.path for thing in garbage_of(storage, recipe)}
 
-    storage.write_table(SELECTED, SCORES.with_columns(shard=pl.lit(SHARD), ssim=0.125))
+    own = MadeFrom(code=1, generator=generator_name(recipe), scorer=scorer_name(recipe))
+    storage.write_table(SELECTED, pairs, own)
+    assert not find_references(storage, [recipe]).whole
+    assert f"images/{OTHER}" in {thing.path for thing in garbage_of(storage, recipe)}
+
+    storage.write_table(SELECTED, pairs)
     assert find_references(storage, [recipe]).unknown_pairs
     assert {thing.path.split("/")[0] for thing in garbage_of(storage, recipe)} <= {"captions", "scores"}
     assert not [thing for thing in garbage_of(storage, recipe) if thing.path.startswith(f"scores/{OLD}")]

@@ -1,0 +1,72 @@
+"""The version of a shard's scores, and what the recipe would make the scores of other datasets from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import polars as pl
+
+from synthvlm_dagster.captions.made_from import image_folder, source_content
+from synthvlm_dagster.errors import CaptionSourceError
+from synthvlm_dagster.fingerprint import fingerprint
+from synthvlm_dagster.recipe import ComparisonDataset, Recipe
+from synthvlm_dagster.recipe.plain import plain_settings
+from synthvlm_dagster.scores.naming import judge_table, reduced_size, scorer_name, scores_table
+from synthvlm_dagster.store.made_from import MadeFrom
+
+REFERENCES_CODE = 2
+
+
+def scores_of_shard_version(recipe: Recipe, shard: str | None, image_ids: pl.Series) -> str:
+    """Version of a shard's scores, of which `image_ids` are planned and measured."""
+    judges = (judge_table(recipe, judge, shard) for judge in recipe.scoring.judges.configured)
+    return fingerprint(scores_table(recipe, shard), *judges, image_ids.sort().to_list())
+
+
+def judges_contents(recipe: Recipe) -> dict[str, str]:
+    """The names of the judges' tables, which tell their models and settings, by the recipe's field.
+
+    Raises:
+        ModelError: a judge's model is written as a path, and nothing is there.
+    """
+    judges = recipe.scoring.judges.configured
+    return {f"scoring.judges.{judge}": judge_table(recipe, judge).rpartition("/")[2] for judge in judges}
+
+
+def references_made_from(recipe: Recipe) -> MadeFrom:
+    """What the scores of other datasets are made from.
+
+    Args:
+        recipe: as the selected pairs were made with it, whose λ the weighted score has.
+
+    Raises:
+        ModelError: the CLIP model is written as a path, and nothing is there.
+    """
+    return MadeFrom(
+        code=REFERENCES_CODE,
+        settings=references_settings(recipe),
+        contents=dict(_contents(recipe.comparisons)),
+        scorer=scorer_name(recipe),
+    )
+
+
+def references_settings(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's part that shapes the scores of other datasets, but for what files and models hold."""
+    return {
+        "comparisons": [plain_settings(dataset) for dataset in recipe.comparisons],
+        "seed": recipe.seed,
+        "selection": {"ssim_weight": recipe.selection.ssim_weight},
+        "scoring": {"ssim": {"reduced_size": reduced_size(recipe)}},
+    }
+
+
+def _contents(datasets: Iterable[ComparisonDataset]) -> Iterable[tuple[str, str]]:
+    for dataset in datasets:
+        field = f"comparisons.{dataset.name}"
+        try:
+            # The sample is drawn by the places of the images.
+            yield field, f"{source_content(dataset)} in {image_folder(dataset)}"
+        except CaptionSourceError as error:
+            # It is left out, with this reason.
+            yield field, f"{dataset.name}#{fingerprint(str(error))}"
