@@ -13,7 +13,7 @@ from synthvlm_dagster.dataset.clusters import cluster
 from synthvlm_dagster.dataset.quotas import within_quotas
 from synthvlm_dagster.dataset.semantic_duplicates import semantic_duplicates
 from synthvlm_dagster.dataset.strategies import merit
-from synthvlm_dagster.dataset.usable_scores import require_columns
+from synthvlm_dagster.dataset.usable_scores import require_columns, share_of
 from synthvlm_dagster.errors import SelectionError
 from synthvlm_dagster.recipe import Disagreement, Selection
 
@@ -109,7 +109,8 @@ def audit(
 def _disagreeing(scored: pl.DataFrame, rule: Disagreement) -> pl.DataFrame:
     """image_id and difference of the images that are set aside, the largest difference first.
 
-    A place is (rank - 1) / (n - 1) among all n images, equal scores sharing the mean of their ranks.
+    A place is (rank - 1) / (n - 1) among all n images, equal scores sharing the mean of their ranks. A share of the
+    images is rounded to the nearest whole number, halves up.
     """
     measured = pl.col(rule.judge).is_finite().fill_null(False)
     lacking = scored.filter(~measured)["image_id"]
@@ -126,7 +127,7 @@ def _disagreeing(scored: pl.DataFrame, rule: Disagreement) -> pl.DataFrame:
     if rule.max_difference is not None:
         return differences.filter(pl.col("difference") > rule.max_difference)
     assert rule.share is not None
-    return differences.head(int(rule.share * scored.height))
+    return differences.head(share_of(rule.share, scored.height))
 
 
 def _rows_of(image_ids: pl.Series, embeddings: Embeddings | None) -> np.ndarray:

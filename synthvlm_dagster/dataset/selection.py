@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_UP, Decimal
 from typing import NamedTuple
 
 import polars as pl
@@ -10,7 +9,7 @@ import polars as pl
 from synthvlm_dagster.dataset.audit import REASONS, WHY_SCHEMA, Embeddings, audit
 from synthvlm_dagster.dataset.best_attempts import MERIT, best_attempts
 from synthvlm_dagster.dataset.strategies import merit, strategy_of
-from synthvlm_dagster.dataset.usable_scores import highest_merits
+from synthvlm_dagster.dataset.usable_scores import highest_merits, share_of
 from synthvlm_dagster.errors import SelectionError
 from synthvlm_dagster.recipe import Selection
 from synthvlm_dagster.scores.merit import weighted_score
@@ -117,8 +116,7 @@ def selected_count(selection: Selection, captions: int) -> int:
         SelectionError: the selection asks for more pairs than there are captions.
     """
     if selection.share is not None:
-        exact = Decimal(str(selection.share)) * captions
-        return max(1, int(exact.quantize(Decimal(1), rounding=ROUND_HALF_UP)))
+        return max(1, share_of(selection.share, captions))
     assert selection.count is not None
     if selection.count > captions:
         raise SelectionError(

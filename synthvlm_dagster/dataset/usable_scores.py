@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
 
 import polars as pl
 
@@ -11,6 +12,15 @@ from synthvlm_dagster.errors import SelectionError
 
 _ALWAYS = ("image_id", "caption_id", "attempt", "shard", "text", "clip_score", "ssim")
 _USABLE = pl.all_horizontal(pl.col("clip_score", "ssim").is_finite().fill_null(False))
+
+
+def share_of(share: float, total: int) -> int:
+    """How many of `total` a share of them is: to the nearest whole number, halves up.
+
+    The share is taken as it is written in a recipe: of 100, 0.29 are 29, though the binary number nearest to 0.29 is
+    smaller.
+    """
+    return int((Decimal(str(share)) * total).quantize(Decimal(1), rounding=ROUND_HALF_UP))
 
 
 def highest_merits(scores: pl.LazyFrame, merit: pl.Expr) -> pl.DataFrame:

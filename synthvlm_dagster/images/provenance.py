@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 from synthvlm_dagster.image_decoding import open_image
 from synthvlm_dagster.recipe import Generation
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 TRAINED_ALGORITHMIC_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
@@ -38,6 +41,7 @@ class Provenance:
 
     Attributes:
         image_id: its name in the store.
+        generator: name of the generator in the store, which holds a fingerprint of everything that changes its pixels.
         system: name of the diffusion model, with its refiner if it has one.
         system_version: hub revision of the model; None: not pinned, or a local folder.
         prompt_sha256: hexadecimal digest of the caption's UTF-8 bytes, which tells whether a caption is the image's
@@ -46,22 +50,37 @@ class Provenance:
     """
 
     image_id: str
+    generator: str
     system: str
     system_version: str | None
     prompt_sha256: str
     seed: int
 
 
-def image_provenance(generation: Generation, image_id: str, text: str, seed: int) -> Provenance:
-    """Where the image of a caption comes from."""
+def image_provenance(generation: Generation, generator: str, image_id: str, text: str, seed: int) -> Provenance:
+    """Where the image of a caption comes from.
+
+    Args:
+        generation: names the models.
+        generator: as `generator_name` gives it, which reads the models' folders: ask it once for many images.
+        image_id: the image's name.
+        text: its caption.
+        seed: what it was drawn from.
+    """
     models = [generation.model, *([generation.refiner.model] if generation.refiner else [])]
     return Provenance(
         image_id=image_id,
+        generator=generator,
         system=" + ".join(model_label(model) for model in models),
         system_version=generation.revision,
-        prompt_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        prompt_sha256=prompt_digest(text),
         seed=seed,
     )
+
+
+def prompt_digest(text: str) -> str:
+    """SHA-256 of a caption's UTF-8 bytes, hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def model_label(model: str) -> str:
@@ -78,6 +97,7 @@ def synthetic_content_xmp(provenance: Provenance) -> bytes:
         "Iptc4xmpExt:AISystemUsed": provenance.system,
         "Iptc4xmpExt:AISystemVersionUsed": provenance.system_version,
         "Iptc4xmpExt:AIPromptInformation": f"{_DIGEST}{provenance.prompt_sha256}",
+        "synthvlm:Generator": provenance.generator,
         "synthvlm:Seed": str(provenance.seed),
     }
     namespaces = "".join(f" xmlns:{prefix}={quoteattr(uri)}" for prefix, uri in _NAMESPACES.items())
@@ -117,7 +137,12 @@ def read_provenance(content: bytes) -> Provenance | None:
         ImageError: the bytes are no image.
     """
     with open_image(content) as image:
-        packet = image.info.get("xmp")
+        return provenance_of(image)
+
+
+def provenance_of(image: Image) -> Provenance | None:
+    """As `read_provenance`, of a file that is open already; its pixels need not be read."""
+    packet = image.info.get("xmp")
     try:
         description = ElementTree.fromstring(packet or b"").find(".//rdf:Description", _NAMESPACES)
     except ElementTree.ParseError:
@@ -130,6 +155,7 @@ def read_provenance(content: bytes) -> Provenance | None:
             return None
         return Provenance(
             image_id=found[_name("dc:identifier")],
+            generator=found[_name("synthvlm:Generator")],
             system=found[_name("Iptc4xmpExt:AISystemUsed")],
             system_version=found.get(_name("Iptc4xmpExt:AISystemVersionUsed")),
             prompt_sha256=found[_name("Iptc4xmpExt:AIPromptInformation")].removeprefix(_DIGEST),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from synthvlm_dagster.images.batches import Batches
 from synthvlm_dagster.images.generator import Drawn, Generator
+from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.pipeline import draw_images
 from synthvlm_dagster.images.provenance import image_provenance
 from synthvlm_dagster.images.soundness import image_problem
@@ -151,6 +152,7 @@ class _Drawing:
         self._recipe = images.recipe
         self._shard = shard
         self._generator = generator
+        self._name = generator_name(recipe)
         self._batches = batches
         self._on_progress = on_progress
         self._on_warning = on_warning
@@ -207,7 +209,7 @@ class _Drawing:
             return drawn.problem or "no image"
         problem = drawn.problem or image_problem(drawn.image)
         generation = self._recipe.generation
-        provenance = image_provenance(generation, one.image_id, one.text, one.seed)
+        provenance = image_provenance(generation, self._name, one.image_id, one.text, one.seed)
         return problem or encode_image(Image.fromarray(drawn.image), generation, provenance)
 
     def _write(

@@ -56,6 +56,15 @@ def test_the_image_on_which_judge_and_clip_disagree_is_set_aside_for_the_next_at
     assert set_aside.columns == list(SET_ASIDE_COLUMNS)
 
 
+@pytest.mark.parametrize(
+    ("share", "images", "aside"), [(0.29, 100, 29), (0.57, 100, 57), (0.25, 10, 3), (0.24, 10, 2), (0.04, 10, 0)]
+)
+def test_a_share_is_rounded_as_it_is_written(share: float, images: int, aside: int) -> None:
+    scores = judged([0.5 + 0.001 * n for n in range(images)])
+    rule = {"disagreement": {"judge": "siglip_score", "share": share}}
+    assert audited(scores, count=1, audit=rule)[1].height == aside
+
+
 @pytest.mark.parametrize(("limit", "aside"), [(1.0, 0), (0.99, 1), (0.2, 1), (0.19, 6)])
 def test_disagreement_above_the_limit_is_set_aside(limit: float, aside: int) -> None:
     # One image changes places with all others, and each of them moves by one of five.

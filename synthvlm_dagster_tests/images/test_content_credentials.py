@@ -21,7 +21,7 @@ from synthvlm_dagster.recipe import RECIPES_FOLDER, ContentCredentials, Generati
 
 FORMATS = ["jpeg", "png", "webp"]
 _PIXELS_START = {"jpeg": b"\xff\xda", "png": b"IDAT", "webp": b"VP8 "}
-SOURCE = Provenance("0123456789abcdef-00", "org/model", "v1.0", "ab" * 32, 7)
+SOURCE = Provenance("0123456789abcdef-00", "model-0a1b2c3d4e", "org/model", "v1.0", "ab" * 32, 7)
 
 
 @pytest.fixture(scope="module")

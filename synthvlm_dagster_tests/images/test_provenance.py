@@ -12,6 +12,7 @@ from PIL import Image
 
 from synthvlm_dagster.attempts.state import read_images
 from synthvlm_dagster.errors import ImageError
+from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.provenance import (
     Provenance,
     image_provenance,
@@ -26,7 +27,7 @@ from synthvlm_dagster_tests.pictures import captions_in_shards, plan
 from synthvlm_dagster_tests.shards import generate_shard
 
 FORMATS = ["jpeg", "png", "webp"]
-SOURCE = Provenance("0123456789abcdef-00", "org/model & <refiner>", "v1.0", "ab" * 32, 2**63 - 1)
+SOURCE = Provenance("0123456789abcdef-00", "model-0a1b2c3d4e", "org/model & <refiner>", "v1.0", "ab" * 32, 2**63 - 1)
 
 
 def _picture() -> Image.Image:
@@ -69,6 +70,7 @@ def test_the_packet_says_what_iptc_asks_of_generated_images():
     assert description.attrib[f"{iptc}AISystemUsed"] == "org/model & <refiner>"
     assert description.attrib[f"{iptc}AISystemVersionUsed"] == "v1.0"
     assert description.attrib[f"{iptc}AIPromptInformation"] == "sha256:" + "ab" * 32
+    assert description.attrib["{urn:synthvlm_dagster:provenance:1.0#}Generator"] == "model-0a1b2c3d4e"
 
 
 @given(
@@ -77,21 +79,23 @@ def test_the_packet_says_what_iptc_asks_of_generated_images():
     seed=st.integers(0, 2**63 - 1),
 )
 def test_any_model_name_survives(system, version, seed):
-    provenance = Provenance("a-00", system, version, "0" * 64, seed)
+    provenance = Provenance("a-00", "model-0", system, version, "0" * 64, seed)
     assert read_provenance(_encode("png", provenance, Image.new("RGB", (1, 1)))) == provenance
 
 
 def test_an_image_comes_from_its_caption_seed_and_models():
     generation = Generation(model="/models/base/", revision="abc", refiner={"model": "org/refiner"})
     caption = "a red circle 🔴 and a secret"
-    provenance = image_provenance(generation, "x-01", caption, 5)
+    provenance = image_provenance(generation, "base-0a1b2c3d4e", "x-01", caption, 5)
     digest = hashlib.sha256(caption.encode()).hexdigest()
-    assert provenance == Provenance("x-01", "base + org/refiner", "abc", digest, 5)
+    assert provenance == Provenance("x-01", "base-0a1b2c3d4e", "base + org/refiner", "abc", digest, 5)
     assert b"secret" not in synthetic_content_xmp(provenance)
 
 
 def test_what_others_write_is_not_taken_for_a_mark():
-    for packet in (b"<not xml", b"<x/>", synthetic_content_xmp(SOURCE).replace(b"trainedAlgorithmicMedia", b"capture")):
+    mark = synthetic_content_xmp(SOURCE)
+    others = mark.replace(b"trainedAlgorithmicMedia", b"capture"), mark.replace(b"synthvlm:Generator", b"synthvlm:Maker")
+    for packet in (b"<not xml", b"<x/>", *others):
         file = io.BytesIO()
         _picture().save(file, "webp", xmp=packet)
         assert read_provenance(file.getvalue()) is None
@@ -125,4 +129,6 @@ def test_every_stored_image_tells_what_its_row_tells(image_format, tmp_path):
     assert rows.height == 6
     for row in rows.iter_rows(named=True):
         provenance = read_provenance(row["image"]["bytes"])
-        assert provenance == image_provenance(generation, row["image_id"], row["text"], row["seed"])
+        assert provenance == image_provenance(
+            generation, generator_name(recipe), row["image_id"], row["text"], row["seed"]
+        )
