@@ -7,29 +7,17 @@ import polars as pl
 
 from synthvlm_dagster.dataset.coverage import complete_scores, score_coverage
 from synthvlm_dagster.dataset.exports.card import CARD, CARD_FOLDER, write_card
-from synthvlm_dagster.dataset.exports.huggingface import FOLDER as HUGGINGFACE_FOLDER
-from synthvlm_dagster.dataset.exports.huggingface import write_huggingface
-from synthvlm_dagster.dataset.exports.llava import COLUMNS as LLAVA_COLUMNS
-from synthvlm_dagster.dataset.exports.llava import FOLDER as LLAVA_FOLDER
-from synthvlm_dagster.dataset.exports.llava import write_llava
-from synthvlm_dagster.dataset.exports.webdataset import COLUMNS as WEBDATASET_COLUMNS
-from synthvlm_dagster.dataset.exports.webdataset import FOLDER as WEBDATASET_FOLDER
-from synthvlm_dagster.dataset.exports.webdataset import write_webdataset
+from synthvlm_dagster.dataset.exports.export import Export
+from synthvlm_dagster.dataset.exports.listing import all_exports
 from synthvlm_dagster.dataset.made_from import (
     CARD_CODE,
-    HUGGINGFACE_CODE,
-    LLAVA_CODE,
     REPORT_CODE,
     SELECTION_CODE,
-    WEBDATASET_CODE,
     Origins,
     card_settings,
-    huggingface_settings,
-    llava_settings,
     recorded_pairs,
     report_settings,
     selection_settings,
-    webdataset_settings,
 )
 from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
@@ -62,13 +50,7 @@ def dataset_assets(dataset: Dataset) -> list[dg.AssetsDefinition]:
     """The assets of the last stage: those that the recipe has."""
     recipe = dataset.recipe
     assets = [selected_pairs(dataset), dataset_card(dataset), quality_report(dataset)]
-    for settings, export in (
-        (recipe.exports.llava, llava_dataset),
-        (recipe.exports.webdataset, webdataset),
-        (recipe.exports.huggingface, huggingface_dataset),
-    ):
-        if settings is not None:
-            assets.append(export(dataset))
+    assets += [export_of_pairs(dataset, export) for export in all_exports() if export.wanted(recipe)]
     return [*assets, reference_scores(dataset)] if recipe.comparisons else assets
 
 
@@ -135,66 +117,32 @@ def selected_pairs(dataset: Dataset) -> dg.AssetsDefinition:
     return selected_pairs
 
 
-def llava_dataset(dataset: Dataset) -> dg.AssetsDefinition:
-    """The asset `llava_dataset` of a dataset."""
+def export_of_pairs(dataset: Dataset, export: Export) -> dg.AssetsDefinition:
+    """The asset of one export of a dataset."""
 
     @dg.asset(
-        key=dataset.key("llava_dataset"),
-        deps=[dataset.key("selected_pairs")],
+        key=dataset.key(export.asset),
+        deps=[dataset.key(name) for name in export.made_of],
+        description=export.description,
         **dataset.of_stage("dataset"),
-        kinds={"json"},
-        code_version=f"{LLAVA_CODE}-{fingerprint(llava_settings(dataset.recipe))}",
+        kinds=set(export.kinds),
+        code_version=f"{export.code}-{fingerprint(export.settings(dataset.recipe))}",
     )
-    def llava_dataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        """The selected pairs as LLaVA trains on them: `synthvlm.json` beside a tree of images.
-
-        One entry is one selected pair as a conversation: a prompt with the image, and the caption as the answer.
-        """
+    def export_of_pairs(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         recipe, storage = dataset.recipe, dataset.storage
-        with recorded_pairs("llava_dataset", recipe, storage):
-            export = write_llava(recipe, storage, on_progress=context.log.info)
+        with recorded_pairs(export.asset, recipe, storage):
+            written = export.write(recipe, storage, context.log.info)
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(storage.folder_version(LLAVA_FOLDER)),
+            data_version=dg.DataVersion(storage.folder_version(export.folder)),
             metadata={
-                **rows_metadata(storage, LLAVA_FOLDER, row_count=export.pairs, columns=LLAVA_COLUMNS),
-                "megabytes": round(export.bytes / 1e6, 3),
-                "sample": _sample(export.sample),
+                **rows_metadata(storage, export.folder, row_count=written.pairs, columns=written.columns),
+                **written.counts,
+                "megabytes": round(written.bytes / 1e6, 3),
+                "sample": _sample(written.sample),
             },
         )
 
-    return llava_dataset
-
-
-def webdataset(dataset: Dataset) -> dg.AssetsDefinition:
-    """The asset `webdataset` of a dataset."""
-
-    @dg.asset(
-        key=dataset.key("webdataset"),
-        deps=[dataset.key("selected_pairs")],
-        **dataset.of_stage("dataset"),
-        kinds={"webdataset", "file"},
-        code_version=f"{WEBDATASET_CODE}-{fingerprint(webdataset_settings(dataset.recipe))}",
-    )
-    def webdataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        """The selected pairs as WebDataset tar files.
-
-        One sample is one selected pair: KEY.jpg (or png, webp), KEY.txt with the caption, KEY.json with scores and
-        origin.
-        """
-        recipe, storage = dataset.recipe, dataset.storage
-        with recorded_pairs("webdataset", recipe, storage):
-            export = write_webdataset(recipe, storage, on_progress=context.log.info)
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(storage.folder_version(WEBDATASET_FOLDER)),
-            metadata={
-                **rows_metadata(storage, WEBDATASET_FOLDER, row_count=export.pairs, columns=WEBDATASET_COLUMNS),
-                "tar_files": export.tars,
-                "megabytes": round(export.bytes / 1e6, 3),
-                "sample": _sample(export.sample),
-            },
-        )
-
-    return webdataset
+    return export_of_pairs
 
 
 def reference_scores(dataset: Dataset) -> dg.AssetsDefinition:
@@ -259,37 +207,6 @@ def dataset_card(dataset: Dataset) -> dg.AssetsDefinition:
         )
 
     return dataset_card
-
-
-def huggingface_dataset(dataset: Dataset) -> dg.AssetsDefinition:
-    """The asset `huggingface_dataset` of a dataset."""
-
-    @dg.asset(
-        key=dataset.key("huggingface_dataset"),
-        deps=[dataset.key("selected_pairs"), dataset.key("dataset_card")],
-        **dataset.of_stage("dataset"),
-        kinds={"huggingface", "parquet"},
-        code_version=f"{HUGGINGFACE_CODE}-{fingerprint(huggingface_settings(dataset.recipe))}",
-    )
-    def huggingface_dataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        """The selected pairs as a Hugging Face dataset folder: parquet with images, the card, Croissant metadata.
-
-        One row is one selected pair: image, caption, image_id, scores and how the image was made.
-        """
-        recipe, storage = dataset.recipe, dataset.storage
-        with recorded_pairs("huggingface_dataset", recipe, storage):
-            export = write_huggingface(recipe, storage, on_progress=context.log.info)
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(storage.folder_version(HUGGINGFACE_FOLDER)),
-            metadata={
-                **rows_metadata(storage, HUGGINGFACE_FOLDER, row_count=export.pairs, columns=export.columns),
-                "parquet_files": export.files,
-                "megabytes": round(export.bytes / 1e6, 3),
-                "sample": _sample(export.sample),
-            },
-        )
-
-    return huggingface_dataset
 
 
 def quality_report(dataset: Dataset) -> dg.AssetsDefinition:

@@ -3,14 +3,14 @@
 import dagster as dg
 
 from synthvlm_dagster.dataset.coverage import complete_scores, score_coverage
-from synthvlm_dagster.dataset.exports.huggingface import verify_huggingface
-from synthvlm_dagster.dataset.exports.llava import verify_llava
-from synthvlm_dagster.dataset.exports.webdataset import verify_webdataset
+from synthvlm_dagster.dataset.exports.export import Export
+from synthvlm_dagster.dataset.exports.listing import all_exports
 from synthvlm_dagster.dataset.integrity import absent_images, selection_faults, unreadable_images
 from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.selection import selected_count
 from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.store.made_from import FOLDERS_RECORD
 
 _MOST_DECODED = 1000
 _NAMED = 10
@@ -18,16 +18,13 @@ _NAMED = 10
 
 def dataset_checks(dataset: Dataset) -> list[dg.AssetChecksDefinition]:
     """The checks of the last stage, of the exports that the recipe has."""
-    exports = dataset.recipe.exports
-    checks = [exactly_k_unique_pairs(dataset), selected_images_open(dataset), every_image_is_scored(dataset)]
-    for settings, check in (
-        (exports.llava, llava_holds_the_selected_pairs),
-        (exports.webdataset, webdataset_holds_the_selected_pairs),
-        (exports.huggingface, huggingface_holds_the_selected_pairs),
-    ):
-        if settings is not None:
-            checks.append(check(dataset))
-    return checks
+    wanted = [export for export in all_exports() if export.wanted(dataset.recipe)]
+    return [
+        exactly_k_unique_pairs(dataset),
+        selected_images_open(dataset),
+        every_image_is_scored(dataset),
+        *(export_holds_the_selected_pairs(dataset, export) for export in wanted),
+    ]
 
 
 def exactly_k_unique_pairs(dataset: Dataset) -> dg.AssetChecksDefinition:
@@ -94,45 +91,25 @@ def every_image_is_scored(dataset: Dataset) -> dg.AssetChecksDefinition:
     return every_image_is_scored
 
 
-def llava_holds_the_selected_pairs(dataset: Dataset) -> dg.AssetChecksDefinition:
-    """The check `llava_holds_the_selected_pairs` of a dataset."""
+def export_holds_the_selected_pairs(dataset: Dataset, export: Export) -> dg.AssetChecksDefinition:
+    """The check of one export of a dataset."""
 
-    @dg.asset_check(asset=dataset.key("llava_dataset"))
-    def llava_holds_the_selected_pairs() -> dg.AssetCheckResult:
-        """LLaVA's JSON has exactly the selected pairs, in the form that its training reads, and every image decodes."""
-        storage = dataset.storage
-        verdict = verify_llava(storage)
-        return dg.AssetCheckResult(passed=verdict.passed, description=_differences(vars(verdict)))
+    @dg.asset_check(
+        name=f"{export.name}_holds_the_selected_pairs",
+        asset=dataset.key(export.asset),
+        description=export.checked,
+        blocking=True,
+    )
+    def export_holds_the_selected_pairs(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        verdict = export.verify(dataset.recipe, dataset.storage, context.log.info)
+        if verdict.passed:
+            return dg.AssetCheckResult(passed=True)
+        # Without the record of what it was made from it is not up to date, so that the next run writes it again.
+        dataset.storage.delete(f"{export.folder}/{FOLDERS_RECORD}")
+        return dg.AssetCheckResult(
+            passed=False,
+            description=f"{verdict.in_words}. `synthvlm run`, or materializing {export.asset}, writes it again from "
+            "the selected pairs",
+        )
 
-    return llava_holds_the_selected_pairs
-
-
-def webdataset_holds_the_selected_pairs(dataset: Dataset) -> dg.AssetChecksDefinition:
-    """The check `webdataset_holds_the_selected_pairs` of a dataset."""
-
-    @dg.asset_check(asset=dataset.key("webdataset"))
-    def webdataset_holds_the_selected_pairs() -> dg.AssetCheckResult:
-        """The tar files have image, caption and facts of every selected pair once and no more; every image decodes."""
-        recipe, storage = dataset.recipe, dataset.storage
-        verdict = verify_webdataset(recipe, storage)
-        return dg.AssetCheckResult(passed=verdict.passed, description=_differences(vars(verdict)))
-
-    return webdataset_holds_the_selected_pairs
-
-
-def huggingface_holds_the_selected_pairs(dataset: Dataset) -> dg.AssetChecksDefinition:
-    """The check `huggingface_holds_the_selected_pairs` of a dataset."""
-
-    @dg.asset_check(asset=dataset.key("huggingface_dataset"))
-    def huggingface_holds_the_selected_pairs() -> dg.AssetCheckResult:
-        """The parquet files have exactly the selected pairs, whose images decode, and README and Croissant."""
-        storage = dataset.storage
-        verdict = verify_huggingface(storage)
-        return dg.AssetCheckResult(passed=verdict.passed, description=_differences(vars(verdict)))
-
-    return huggingface_holds_the_selected_pairs
-
-
-def _differences(found: dict[str, list[str]]) -> str | None:
-    listed = [f"{len(names)} {fault}: {', '.join(names[:_NAMED])}" for fault, names in found.items() if names]
-    return "; ".join(listed) or None
+    return export_holds_the_selected_pairs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import polars as pl
@@ -14,15 +14,13 @@ from synthvlm_dagster.captions.kept_by_template import KEPT_BY_TEMPLATE
 from synthvlm_dagster.captions.made_from import curation_made_from, raw_captions_made_from_today
 from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
 from synthvlm_dagster.dataset.exports.card import CARD, CARD_FOLDER, source_name
-from synthvlm_dagster.dataset.exports.huggingface import FOLDER as HUGGINGFACE
-from synthvlm_dagster.dataset.exports.llava import FOLDER as LLAVA
-from synthvlm_dagster.dataset.exports.webdataset import FOLDER as WEBDATASET
+from synthvlm_dagster.dataset.exports.export import Export
+from synthvlm_dagster.dataset.exports.listing import all_exports
 from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
 from synthvlm_dagster.dataset.report.page import FOLDER as REPORT
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.fingerprint import fingerprint
-from synthvlm_dagster.images.licences import licence_statement
 from synthvlm_dagster.images.made_from import plan_made_from
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.plan import PLAN_TABLE
@@ -37,9 +35,6 @@ from synthvlm_dagster.store.rows_version import rows_version
 from synthvlm_dagster.store.storage import WHOLE_TABLE, Storage
 
 SELECTION_CODE = 2
-LLAVA_CODE = 2
-WEBDATASET_CODE = 2
-HUGGINGFACE_CODE = 2
 CARD_CODE = 2
 REPORT_CODE = 3
 
@@ -49,12 +44,10 @@ PLACES = {
     "rejected_captions": REJECTED,
     "planned_attempts": PLAN_TABLE,
     "selected_pairs": SELECTED,
-    "llava_dataset": LLAVA,
-    "webdataset": WEBDATASET,
     "reference_scores": SUMMARY,
     "dataset_card": CARD_FOLDER,
-    "huggingface_dataset": HUGGINGFACE,
     "quality_report": REPORT,
+    **{export.asset: export.folder for export in all_exports()},
 }
 """Where each asset without partitions stands in the store."""
 
@@ -106,12 +99,10 @@ class Origins:
             "rejected_captions": lambda: curation_made_from(recipe, self._version("raw_captions")),
             "planned_attempts": lambda: plan_made_from(recipe, self._version("curated_captions")),
             "selected_pairs": self._selection,
-            "llava_dataset": self._llava,
-            "webdataset": self._webdataset,
             "reference_scores": lambda: references_made_from(self._as_made),
             "dataset_card": self._card,
-            "huggingface_dataset": self._huggingface,
             "quality_report": self._report,
+            **{export.asset: partial(self._export, export) for export in all_exports()},
         }
 
     def of(self, asset: str) -> MadeFrom:
@@ -184,16 +175,13 @@ class Origins:
             one_run=self._one_run,
         )
 
-    def _llava(self) -> MadeFrom:
-        return self._of_pairs(LLAVA_CODE, llava_settings(self._recipe))
-
-    def _webdataset(self) -> MadeFrom:
-        return self._of_pairs(WEBDATASET_CODE, webdataset_settings(self._recipe))
-
-    def _huggingface(self) -> MadeFrom:
-        storage = self._storage
-        card = fingerprint(storage.read_bytes(CARD).decode()) if storage.exists(CARD) else ""
-        return self._of_pairs(HUGGINGFACE_CODE, huggingface_settings(self._recipe), dataset_card=card)
+    def _export(self, export: Export) -> MadeFrom:
+        """Of the pairs, and of their images, which the generator's name tells apart; some of the card's text, too."""
+        storage, settings = self._storage, export.settings(self._recipe)
+        inputs = {"selected_pairs": self._version("selected_pairs")}
+        if "dataset_card" in export.made_of:
+            inputs["dataset_card"] = fingerprint(storage.read_bytes(CARD).decode()) if storage.exists(CARD) else ""
+        return MadeFrom(code=export.code, settings=settings, inputs=inputs, generator=generator_name(self._recipe))
 
     def _card(self) -> MadeFrom:
         return self._of_everything(CARD_CODE, card_settings(self._as_made))
@@ -201,15 +189,6 @@ class Origins:
     def _report(self) -> MadeFrom:
         references = {"reference_scores": self._version("reference_scores")} if self._recipe.comparisons else {}
         return self._of_everything(REPORT_CODE, report_settings(self._as_made), **references)
-
-    def _of_pairs(self, code: int, settings: dict[str, Any], **inputs: str) -> MadeFrom:
-        """The record of an export: of the pairs, and of their images, which the generator's name tells apart."""
-        return MadeFrom(
-            code=code,
-            settings=settings,
-            inputs={"selected_pairs": self._version("selected_pairs"), **inputs},
-            generator=generator_name(self._recipe),
-        )
 
     def _of_everything(self, code: int, settings: dict[str, Any], **inputs: str) -> MadeFrom:
         """The record of a page that tells of every step."""
@@ -272,28 +251,6 @@ def selection_settings(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def llava_settings(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's part that shapes the export for LLaVA."""
-    return {"exports": {"llava": _export(recipe, "llava")}, "seed": recipe.seed}
-
-
-def webdataset_settings(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's part that shapes the export as WebDataset."""
-    return {"exports": {"webdataset": _export(recipe, "webdataset")}}
-
-
-def huggingface_settings(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's part that shapes the Hugging Face folder beside its card: its header and Croissant's facts."""
-    return {
-        "name": recipe.name,
-        "description": recipe.description,
-        "exports": _about(recipe) | {"huggingface": _export(recipe, "huggingface")},
-        "generation": {"licence": licence_statement(recipe.generation)},
-        "selection": plain_settings(recipe.selection),
-        "sources": [source_name(source) for source in recipe.sources],
-    }
-
-
 def card_settings(recipe: Recipe) -> dict[str, Any]:
     """The recipe's part that shapes the card, but for generator, scorer and judges."""
     return _told(recipe, ("comparisons", "report", "price_per_gpu_hour"))
@@ -314,11 +271,6 @@ def _told(recipe: Recipe, without: tuple[str, ...]) -> dict[str, Any]:
 
 def _about(recipe: Recipe) -> dict[str, Any]:
     return {name: getattr(recipe.exports, name) for name in ("licence", "creator", "url")}
-
-
-def _export(recipe: Recipe, name: str) -> dict[str, Any] | None:
-    settings = getattr(recipe.exports, name)
-    return plain_settings(settings) if settings else None
 
 
 def why_outdated(asset: str, recipe: Recipe, storage: Storage) -> str | None:

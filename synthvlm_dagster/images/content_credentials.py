@@ -89,7 +89,12 @@ def check_content_credentials(generation: Generation) -> None:
 
     pixel = io.BytesIO()
     Image.new("RGB", (1, 1)).save(pixel, "png")
-    sign(pixel.getvalue(), "png", Provenance("probe", "probe", generation.model, None, "", 0), generation.content_credentials)
+    sign(
+        pixel.getvalue(),
+        "png",
+        Provenance("probe", "probe", generation.model, None, "", 0),
+        generation.content_credentials,
+    )
 
 
 def credentials_identity(credentials: ContentCredentials) -> str:

@@ -13,8 +13,10 @@ from synthvlm_dagster.attempts.further_attempts import attempts_still_possible
 from synthvlm_dagster.attempts.state import State
 from synthvlm_dagster.captions.summaries import rejections_by_rule
 from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
+from synthvlm_dagster.dataset.exports.listing import all_exports
 from synthvlm_dagster.dataset.made_from import Origins
 from synthvlm_dagster.dataset.report.facts import Facts, gather_facts
+from synthvlm_dagster.dataset.report.page import PAGE
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.plan import PLAN_TABLE
 from synthvlm_dagster.markdown import shortened
@@ -23,13 +25,6 @@ from synthvlm_dagster.operations.run import Pipeline, Step
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import scorer_name
 from synthvlm_dagster.store.storage import Storage
-
-LOCATIONS = {
-    "dataset for LLaVA": "dataset/llava",
-    "dataset as WebDataset": "dataset/webdataset",
-    "dataset for Hugging Face": "dataset/huggingface",
-    "report": "dataset/report/index.html",
-}
 
 _OWN_SCORES = ("clip_score", "ssim", "weighted_score")
 _UP_TO_DATE = "[green]up to date[/]"
@@ -133,7 +128,7 @@ def print_results(pipeline: Pipeline, console: Console) -> None:
         return
     console.print(f"\n[bold]{recipe.name}[/]  {escape(recipe.description)}\n")
     if reason := Origins(recipe, storage).why_outdated("selected_pairs"):
-        _print_earlier(storage, reason, console)
+        _print_earlier(recipe, storage, reason, console)
         return
     facts = gather_facts(recipe, storage)
     for step in (*facts.captions, *facts.images):
@@ -141,19 +136,19 @@ def print_results(pipeline: Pipeline, console: Console) -> None:
     console.print()
     console.print(_score_table(facts))
     console.print()
-    for name, path in LOCATIONS.items():
+    for name, path in _locations(recipe).items():
         if storage.files(path):
             console.print(f"  {name:<26}{storage.url(path)}", markup=False)
 
 
-def _print_earlier(storage: Storage, reason: str, console: Console) -> None:
+def _print_earlier(recipe: Recipe, storage: Storage, reason: str, console: Console) -> None:
     """Print what stands of a dataset that the recipe would not make any more, with its own figures alone."""
     figures = storage.scan("dataset/selected").select(pl.len(), *(pl.col(name).mean() for name in _OWN_SCORES))
     pairs, *means = figures.collect().row(0)
     told = ", ".join(f"{name} {_number(mean)}" for name, mean in zip(_OWN_SCORES, means, strict=True))
     console.print(f"  [yellow]The dataset that stands is an earlier one[/]: {escape(reason)}")
     console.print(f"  It has {pairs:,} pairs, with the means {told}\n")
-    for name, path in LOCATIONS.items():
+    for name, path in _locations(recipe).items():
         if storage.files(path):
             console.print(f"  {name:<26}{storage.url(path)}  (earlier)", markup=False)
 
@@ -173,6 +168,12 @@ def _score_table(facts: Facts) -> Table:
     for comparison in facts.comparisons:
         table.add_row(comparison.label, _number(comparison.everything.mean), _number(comparison.selected.mean))
     return table
+
+
+def _locations(recipe: Recipe) -> dict[str, str]:
+    """Where the recipe's exports and the report stand, by what people call them."""
+    exports = {export.label: export.folder for export in all_exports() if export.wanted(recipe)}
+    return {**exports, "report": PAGE}
 
 
 def _number(value: float | None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from pydantic import Field
 
 from synthvlm_dagster.recipe.section import Section
@@ -39,6 +41,10 @@ class Exports(Section):
     creator: str | None = Field(None, description="Organization that publishes the dataset, for its metadata.")
     url: str | None = Field(
         None, pattern=r"^https?://[^\s<>\"'\\]+$", description="Where the dataset is published, for its metadata."
+    )
+    published: date | None = Field(
+        None,
+        description="Day of publication, such as 2026-11-30, for the dataset's metadata; null: not stated.",
     )
     llava: LlavaExport | None = Field(default_factory=LlavaExport)
     webdataset: WebDatasetExport | None = Field(default_factory=WebDatasetExport)

@@ -13,8 +13,10 @@ from PIL import Image
 from synthvlm_dagster.attempts.plan import read_plan, read_scores
 from synthvlm_dagster.captions.curate import curate_captions
 from synthvlm_dagster.captions.readers import RAW_SCHEMA
+from synthvlm_dagster.dataset.made_from import Origins
 from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
 from synthvlm_dagster.dataset.selection import select_with_reasons
+from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.plan import plan_attempts, write_plan
 from synthvlm_dagster.images.provenance import image_provenance
 from synthvlm_dagster.images.table import EncodedImage, encode_image
@@ -36,6 +38,11 @@ class Project:
     @property
     def selected(self) -> pl.DataFrame:
         return self.storage.scan(SELECTED).collect()
+
+    def picture(self, image_id: str) -> bytes:
+        """The file that the store has of a selected image."""
+        [text] = self.selected.filter(pl.col("image_id") == image_id)["text"]
+        return picture(self.recipe, image_id, text)
 
 
 @pytest.fixture
@@ -94,7 +101,10 @@ def fill(recipe: Recipe, storage: Storage, texts: Sequence[str | None]) -> None:
     for shard in recipe.shard_keys:
         planned = read_plan(recipe, storage, shard)
         for chunk in planned.iter_slices(3):
-            encoded = [EncodedImage(picture(image_id, recipe), 64, 64) for image_id in chunk["image_id"]]
+            encoded = [
+                EncodedImage(picture(recipe, image_id, text), 64, 64)
+                for image_id, text in chunk.select("image_id", "text").iter_rows()
+            ]
             store_images(recipe, storage, shard, chunk, encoded)
         shard_scores = planned.with_columns(
             clip_score=pl.Series([fraction(name, "clip") for name in planned["image_id"]], dtype=pl.Float64),
@@ -106,7 +116,7 @@ def fill(recipe: Recipe, storage: Storage, texts: Sequence[str | None]) -> None:
             storage.write_chunk(judge_table(recipe, judge, shard), "chunk-0.parquet", values)
     chosen = select_with_reasons(read_scores(recipe, storage), recipe.selection, recipe.seed)
     storage.write_table(SET_ASIDE, chosen.set_aside)
-    storage.write_table(SELECTED, chosen.pairs)
+    storage.write_table(SELECTED, chosen.pairs, Origins(recipe, storage).of("selected_pairs"))
 
 
 def judged(column: str) -> pl.Expr:
@@ -120,8 +130,8 @@ def fraction(image_id: str, salt: str) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def picture(image_id: str, recipe: Recipe) -> bytes:
+def picture(recipe: Recipe, image_id: str, text: str) -> bytes:
     """A plain picture, of a colour that image_id decides, marked as synthetic."""
     shade = tuple(int(256 * fraction(image_id, channel)) for channel in "rgb")
-    provenance = image_provenance(recipe.generation, image_id, "a caption", recipe.seed)
+    provenance = image_provenance(recipe.generation, generator_name(recipe), image_id, text, recipe.seed)
     return encode_image(Image.new("RGB", (64, 64), shade), recipe.generation, provenance).content

@@ -109,7 +109,7 @@ class HostileProject:
             for key, value in shown.metadata.items():
                 if isinstance(value, dg.MarkdownMetadataValue):
                     yield f"{name}, {key}", value.md_str or ""
-        for path in ("dataset/card.md", "dataset/huggingface/README.md"):
+        for path in ("dataset/card/card.md", "dataset/huggingface/README.md"):
             yield path, self.storage.read_bytes(path).decode()
 
     def _captions(self) -> Path:

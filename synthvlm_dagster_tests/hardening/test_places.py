@@ -152,7 +152,7 @@ def test_exports_of_a_table_with_foreign_names_write_nothing(export, column, nam
 
 def test_the_folder_for_hugging_face_too(make_project):  # noqa: F811
     project = make_project()
-    project.storage.write_bytes("dataset/card.md", b"# card")
+    project.storage.write_bytes("dataset/card/card.md", b"# card")
     project.storage.write_table(SELECTED, project.selected.with_columns(image_id=pl.lit("../../../outside")))
     with pytest.raises(StorageError, match=r"image_id '\.\./\.\./\.\./outside' of a pair is no name of this program"):
         write_huggingface(project.recipe, project.storage)

@@ -94,7 +94,10 @@ def test_an_image_comes_from_its_caption_seed_and_models():
 
 def test_what_others_write_is_not_taken_for_a_mark():
     mark = synthetic_content_xmp(SOURCE)
-    others = mark.replace(b"trainedAlgorithmicMedia", b"capture"), mark.replace(b"synthvlm:Generator", b"synthvlm:Maker")
+    others = (
+        mark.replace(b"trainedAlgorithmicMedia", b"capture"),
+        mark.replace(b"synthvlm:Generator", b"synthvlm:Maker"),
+    )
     for packet in (b"<not xml", b"<x/>", *others):
         file = io.BytesIO()
         _picture().save(file, "webp", xmp=packet)

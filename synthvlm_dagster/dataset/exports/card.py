@@ -50,9 +50,9 @@ BIASES = (
 
 MARKING = (
     "Every image was made by a trained model from text. Each file says so in its XMP metadata, as the IPTC digital "
-    "source type trainedAlgorithmicMedia, with the model, a digest of the caption and the seed: a machine-readable "
-    "mark as Article 50(2) of the EU AI Act (Regulation (EU) 2024/1689) asks for. Programs that save an image again "
-    "can lose it; whoever passes the images on should keep it."
+    "source type trainedAlgorithmicMedia, with the model, a fingerprint of its settings, a digest of the caption and "
+    "the seed: a machine-readable mark as Article 50(2) of the EU AI Act (Regulation (EU) 2024/1689) asks for. "
+    "Programs that save an image again can lose it; whoever passes the images on should keep it."
 )
 
 # Nothing of this can begin markup or a link, so that it need not be escaped for those who read the card as it is.

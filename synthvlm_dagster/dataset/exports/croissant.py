@@ -6,7 +6,6 @@ comes from.
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -93,7 +92,6 @@ def croissant(
         "description": f"{recipe.description} {pairs:,} synthetic image-caption pairs made after SynthVLM.".strip(),
         "license": exports.licence or f"not stated; generator: {licence_statement(recipe.generation)}",
         "version": "1.0.0",
-        "datePublished": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "keywords": ["synthetic", "image captioning", "vision-language", "SynthVLM"],
         "isLiveDataset": False,
         "citeAs": CITATION,
@@ -122,6 +120,9 @@ def croissant(
     }
     if exports.creator:
         document["creator"] = {"@type": "Organization", "name": exports.creator}
+    # As the recipe says, not the day of this run: equal pairs give equal files.
+    if exports.published:
+        document["datePublished"] = exports.published.isoformat()
     if exports.url:
         document["url"] = exports.url
     return document

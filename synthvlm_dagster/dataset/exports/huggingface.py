@@ -10,28 +10,33 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import yaml
 
-from synthvlm_dagster.dataset.exports.card import CARD
+from synthvlm_dagster.dataset.exports.card import CARD, source_name
 from synthvlm_dagster.dataset.exports.croissant import croissant, sha256
-from synthvlm_dagster.dataset.exports.image_opens import images_that_do_not_open
+from synthvlm_dagster.dataset.exports.export import Export, OnProgress, Verdict, Written, export_settings, say_nothing
+from synthvlm_dagster.dataset.exports.facts import wrong_facts
+from synthvlm_dagster.dataset.exports.pictures import PICTURE, ExportedPicture, expected_pairs, picture_faults
+from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS
 from synthvlm_dagster.errors import StorageError
+from synthvlm_dagster.images.licences import licence_statement
 from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.recipe.exports import HuggingFaceExport as HuggingFaceSettings
+from synthvlm_dagster.recipe.parts import plain_settings
 from synthvlm_dagster.store.storage import Storage
 
 if TYPE_CHECKING:
     import pyarrow
-    from pyarrow.parquet import ParquetFile
 
 FOLDER = "dataset/huggingface"
 README = "README.md"
@@ -50,50 +55,7 @@ _SIZES = (
 _HEADER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class HuggingFaceExport:
-    """What was written.
-
-    Attributes:
-        pairs: number of rows.
-        files: number of parquet files.
-        bytes: size of all files.
-        sample: the first row without its image; None when nothing was selected.
-        columns: type and description, by name.
-    """
-
-    pairs: int
-    files: int
-    bytes: int
-    sample: dict[str, Any] | None
-    columns: dict[str, tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class HuggingFaceVerdict:
-    """How an export differs from the selected pairs; every field is sorted and empty when all is well.
-
-    Attributes:
-        missing: image_ids that were selected and have no row.
-        unexpected: image_ids of rows that were not selected, or that come twice.
-        unreadable: image_ids of rows whose image does not decode.
-        misdescribed: what the README's header or croissant.json says that the parquet files do not hold.
-    """
-
-    missing: list[str]
-    unexpected: list[str]
-    unreadable: list[str]
-    misdescribed: list[str]
-
-    @property
-    def passed(self) -> bool:
-        """Whether the export holds exactly the selected pairs, each with an image that opens, and says so."""
-        return not (self.missing or self.unexpected or self.unreadable or self.misdescribed)
-
-
-def write_huggingface(
-    recipe: Recipe, storage: Storage, on_progress: Callable[[str], None] = lambda _: None
-) -> HuggingFaceExport:
+def write_huggingface(recipe: Recipe, storage: Storage, on_progress: OnProgress = say_nothing) -> Written:
     """Write the selected pairs as `data/train-00000-of-000NN.parquet` with README.md and croissant.json.
 
     A row is a pair: image, caption, image_id, its scores and everything that is known of how the image was made. Rows
@@ -119,57 +81,93 @@ def write_huggingface(
         header = _header(recipe, schema, pairs=written.rows, num_bytes=written.num_bytes, download_size=sum(sizes))
         readme = f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n\n{card}"
         descriptions = _descriptions(schema)
-        description = croissant(recipe, folder, schema, descriptions, written.rows)
+        description = croissant(recipe_as_made(recipe, storage), folder, schema, descriptions, written.rows)
         texts = {README: readme, CROISSANT: _for_html(json.dumps(description, indent=2, ensure_ascii=False)) + "\n"}
         for name, text in texts.items():
             sizes.append((folder / name).write_bytes(text.encode()))
     columns = {name: (_kind(schema, name), text) for name, text in descriptions.items()}
-    return HuggingFaceExport(written.rows, len(written.files), sum(sizes), written.sample, columns)
+    return Written(written.rows, sum(sizes), written.sample, columns, {"parquet_files": len(written.files)})
 
 
-def verify_huggingface(storage: Storage) -> HuggingFaceVerdict:
-    """Compare the export with the selected pairs, decode every image, and compare what describes it with its files.
+def verify_huggingface(recipe: Recipe, storage: Storage, on_progress: OnProgress = say_nothing) -> Verdict:
+    """Compare every row with its selected pair, every image with the store's, and what describes them with the files.
 
     Raises:
-        StorageError: the export or the selection is not there, or a parquet file is damaged.
+        StorageError: there is no selection, or the store cannot be read.
     """
+    expected = expected_pairs(recipe, storage, on_progress=on_progress).rename({"text": "caption"})
+    paths = storage.files(f"{FOLDER}/data", ".parquet")
+    found = _Found(dict(expected.select("image_id", pl.struct("caption", PICTURE)).iter_rows()))
+    exported = expected.drop(_NOT_EXPORTED)
+    pictures = chain.from_iterable(_read_file(storage, path, found, exported) for path in paths)
+    faults = list(picture_faults(recipe, pictures, expected.height, on_progress=on_progress))
+    repeated = {image_id for image_id, count in found.image_ids.items() if count > 1}
+    described = [] if found.cut else _misdescribed(storage, found.columns, found.image_ids.total(), paths)
+    return Verdict(
+        missing=sorted(found.pairs.keys() - found.image_ids.keys()),
+        unexpected=sorted((found.image_ids.keys() - found.pairs.keys()) | repeated),
+        unreadable=sorted([*found.cut, *(fault.place for fault in faults if fault.reason is None)]),
+        misdescribed=described,
+        wrong_facts=sorted(found.wrong),
+        wrong_pictures=sorted(f"{fault.place} {fault.reason}" for fault in faults if fault.reason),
+    )
+
+
+@dataclass
+class _Found:
+    """What is found in the parquet files, beside the pictures.
+
+    Attributes:
+        pairs: caption and digest of the picture of each selected pair.
+        image_ids: of the rows, and how often each comes.
+        columns: of the files.
+        wrong: what is not its pair's.
+        cut: files that are not whole.
+    """
+
+    pairs: dict[str, dict[str, Any]]
+    image_ids: Counter[str] = field(default_factory=Counter)
+    columns: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    cut: list[str] = field(default_factory=list)
+
+
+def _read_file(storage: Storage, path: str, found: _Found, expected: pl.DataFrame) -> Iterator[ExportedPicture]:
+    """The pictures of a parquet file, one after another, while everything else in it is compared."""
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
-    selected = set(storage.scan(SELECTED).select("image_id").collect()["image_id"])
-    paths = storage.files(f"{FOLDER}/data", ".parquet")
-    found: Counter[str] = Counter()
-    unreadable: list[str] = []
-    columns: list[str] = []
-    for path in paths:
-        try:
-            with storage.open(path) as stream:
-                file = ParquetFile(stream)
-                columns = file.schema_arrow.names
-                found.update(file.read(["image_id"])["image_id"].to_pylist())
-                unreadable += images_that_do_not_open(_images(file))
-        except (OSError, KeyError, pyarrow.ArrowException) as error:
-            raise StorageError(
-                f"{storage.url(path)}: is not a whole parquet file of pairs: {error}. Materialize huggingface_dataset "
-                "again"
-            ) from error
-    repeated = {image_id for image_id, count in found.items() if count > 1}
-    return HuggingFaceVerdict(
-        missing=sorted(selected - found.keys()),
-        unexpected=sorted((found.keys() - selected) | repeated),
-        unreadable=sorted(unreadable),
-        misdescribed=[*_readme_faults(storage, columns, found.total()), *_croissant_faults(storage, columns, paths)],
-    )
+    try:
+        with storage.open(path) as stream:
+            file = ParquetFile(stream)
+            found.columns = file.schema_arrow.names
+            if lacking := {*expected.columns, "image"} - {PICTURE, *found.columns}:
+                found.cut.append(f"{path} (without the columns {', '.join(sorted(lacking))})")
+                return
+            for batch in file.iter_batches(batch_size=_ROWS_PER_GROUP):
+                rows = pl.DataFrame(pyarrow.Table.from_batches([batch.drop_columns(["image"])]))
+                image_ids = rows["image_id"].to_list()
+                found.image_ids.update(image_ids)
+                found.wrong += wrong_facts(rows, expected, lambda image_id: f"{path}, row {image_id}")
+                for image_id, image in zip(image_ids, batch.column("image").to_pylist(), strict=True):
+                    if pair := found.pairs.get(image_id):
+                        content = (image or {}).get("bytes")
+                        place = f"{path}, row {image_id}"
+                        yield ExportedPicture(place, content, image_id, pair["caption"], pair[PICTURE])
+    except (OSError, KeyError, pyarrow.ArrowException) as error:
+        found.cut.append(f"{path} (not a whole parquet file of pairs: {error})")
+
+
+def _misdescribed(storage: Storage, columns: list[str], rows: int, paths: list[str]) -> list[str]:
+    absent = [name for name in (README, CROISSANT) if not storage.exists(f"{FOLDER}/{name}")]
+    if absent:
+        return absent
+    return [*_readme_faults(storage, columns, rows), *_croissant_faults(storage, columns, paths)]
 
 
 def _for_html(document: str) -> str:
     """The same JSON as sites may put it into a page: no tag, comment or end of a line of script begins in a string."""
     return document.translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"})
-
-
-def _images(file: ParquetFile) -> Iterator[tuple[str, bytes | None]]:
-    for batch in file.iter_batches(batch_size=_ROWS_PER_GROUP, columns=["image_id", "image"]):
-        yield from ((row["image_id"], (row["image"] or {}).get("bytes")) for row in batch.to_pylist())
 
 
 def _readme_faults(storage: Storage, columns: list[str], rows: int) -> list[str]:
@@ -335,3 +333,33 @@ def _header(
             "dataset_size": num_bytes,
         },
     }
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """What the header and Croissant tell beside what is known by the content of the card."""
+    return {
+        "name": recipe.name,
+        "description": recipe.description,
+        **export_settings(recipe, "licence", "creator", "url", "published", "huggingface"),
+        "generation": {"licence": licence_statement(recipe.generation)},
+        "selection": plain_settings(recipe.selection),
+        "sources": [source_name(source) for source in recipe.sources],
+    }
+
+
+EXPORT = Export(
+    name="huggingface",
+    asset="huggingface_dataset",
+    label="dataset for Hugging Face",
+    description="""The selected pairs as a Hugging Face dataset folder: parquet with images, card, Croissant metadata.
+
+One row is one selected pair: image, caption, image_id, scores and how the image was made.""",
+    checked="""The parquet files have exactly the selected pairs with their scores, and each image is its pair's: it
+decodes, says so in its mark, and is the store's. README and Croissant describe them.""",
+    kinds=frozenset({"huggingface", "parquet"}),
+    code=2,
+    made_of=("selected_pairs", "dataset_card"),
+    settings=_settings,
+    write=write_huggingface,
+    verify=verify_huggingface,
+)

@@ -10,21 +10,24 @@ import io
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
 
-from synthvlm_dagster.dataset.exports.image_opens import images_that_do_not_open
+import polars as pl
+
+from synthvlm_dagster.dataset.exports.export import Export, OnProgress, Verdict, Written, export_settings, say_nothing
+from synthvlm_dagster.dataset.exports.facts import wrong_facts
+from synthvlm_dagster.dataset.exports.pictures import PICTURE, ExportedPicture, expected_pairs, picture_faults
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
-from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.table import image_suffix
+from synthvlm_dagster.markdown import shortened
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.recipe.exports import WebDatasetExport as WebDatasetSettings
 from synthvlm_dagster.store.storage import Storage
 
 FOLDER = "dataset/webdataset"
-
 
 COLUMNS = {
     "__key__": ("string", "image_id of the pair: the name of its files before the first dot."),
@@ -35,26 +38,7 @@ COLUMNS = {
 """Type and description of a sample's parts."""
 
 
-@dataclass(frozen=True)
-class WebDatasetExport:
-    """What was written.
-
-    Attributes:
-        pairs: number of samples.
-        tars: number of tar files.
-        bytes: size of all tar files.
-        sample: the `json` part of the first sample; None when nothing was selected.
-    """
-
-    pairs: int
-    tars: int
-    bytes: int
-    sample: dict[str, Any] | None
-
-
-def write_webdataset(
-    recipe: Recipe, storage: Storage, on_progress: Callable[[str], None] = lambda _: None
-) -> WebDatasetExport:
+def write_webdataset(recipe: Recipe, storage: Storage, on_progress: OnProgress = say_nothing) -> Written:
     """Write the selected pairs as `00000.tar`, `00001.tar` … of `exports.webdataset.pairs_per_tar` samples each.
 
     A sample's key is its image_id; `txt` is the caption, `json` the scores and everything that is known of the image.
@@ -81,63 +65,107 @@ def write_webdataset(
                     _add(tar, f"{row['image_id']}.json", facts)
                     sample = sample or row
             tars, total_bytes = tars + 1, total_bytes + file.stat().st_size
-    return WebDatasetExport(pairs=selected.height, tars=tars, bytes=total_bytes, sample=sample)
+    return Written(selected.height, total_bytes, sample, COLUMNS, {"tar_files": tars})
 
 
-@dataclass(frozen=True)
-class WebDatasetVerdict:
-    """How an export differs from the selected pairs; every field is sorted and empty when all is well.
-
-    Attributes:
-        missing: files of selected pairs, named as in the tar, that are in no tar.
-        unexpected: files of the tars that belong to no selected pair, or that come twice.
-        unreadable: images in the tars that do not decode.
-    """
-
-    missing: list[str]
-    unexpected: list[str]
-    unreadable: list[str]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every selected pair is there once with all its parts, and nothing else."""
-        return not (self.missing or self.unexpected or self.unreadable)
-
-
-def verify_webdataset(recipe: Recipe, storage: Storage) -> WebDatasetVerdict:
-    """Compare the names in the tar files with the selected pairs, and decode every image.
+def verify_webdataset(recipe: Recipe, storage: Storage, on_progress: OnProgress = say_nothing) -> Verdict:
+    """Compare every file in the tar files with its selected pair, and every image with the store's.
 
     Raises:
-        StorageError: a tar file cannot be read to its end, or there is no selection.
+        StorageError: there is no selection, or the store cannot be read.
     """
-    image_ids = storage.scan(SELECTED).select("image_id").collect()["image_id"]
-    wanted = {f"{image_id}.{suffix}" for image_id in image_ids for suffix in (image_suffix(recipe), "txt", "json")}
-    found: Counter[str] = Counter()
-    unreadable: list[str] = []
-    for path in storage.files(FOLDER, ".tar"):
-        try:
-            with storage.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-                unreadable += images_that_do_not_open(_images(tar, image_suffix(recipe), found))
-        except (OSError, tarfile.TarError) as error:
-            raise StorageError(f"{storage.url(path)}: is not a whole tar file: {error}") from error
-    repeated = {name for name, count in found.items() if count > 1}
-    return WebDatasetVerdict(
-        missing=sorted(wanted - found.keys()),
-        unexpected=sorted((found.keys() - wanted) | repeated),
-        unreadable=sorted(unreadable),
+    suffix = image_suffix(recipe)
+    expected = expected_pairs(recipe, storage, on_progress=on_progress)
+    found = _Found(suffix, dict(expected.select("image_id", pl.struct("text", PICTURE)).iter_rows()))
+    pictures = chain.from_iterable(_read_tar(storage, path, found, expected) for path in storage.files(FOLDER, ".tar"))
+    faults = list(picture_faults(recipe, pictures, expected.height, on_progress=on_progress))
+    wanted = {f"{image_id}.{part}" for image_id in found.pairs for part in (suffix, "txt", "json")}
+    repeated = {name for name, count in found.names.items() if count > 1}
+    return Verdict(
+        missing=sorted(wanted - found.names.keys()),
+        unexpected=sorted((found.names.keys() - wanted) | repeated),
+        unreadable=sorted([*found.cut, *(fault.place for fault in faults if fault.reason is None)]),
+        wrong_facts=sorted(found.wrong),
+        wrong_pictures=sorted(f"{fault.place} {fault.reason}" for fault in faults if fault.reason),
     )
 
 
-def _images(tar: tarfile.TarFile, suffix: str, found: Counter[str]) -> Iterator[tuple[str, bytes]]:
-    """The images of a tar file, while the names of all its members are counted."""
-    for member in tar:
-        found[member.name] += 1
-        content = tar.extractfile(member)
-        if content is not None and member.name.endswith(f".{suffix}"):
-            yield member.name, content.read()
+@dataclass
+class _Found:
+    """What is found in the tar files, beside the pictures.
+
+    Attributes:
+        suffix: of the pictures.
+        pairs: text and digest of the picture of each selected pair.
+        names: of the members, and how often each comes.
+        wrong: what is not its pair's.
+        cut: tar files that are not whole.
+    """
+
+    suffix: str
+    pairs: dict[str, dict[str, Any]]
+    names: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    cut: list[str] = field(default_factory=list)
+
+
+def _read_tar(storage: Storage, path: str, found: _Found, expected: pl.DataFrame) -> Iterator[ExportedPicture]:
+    """The pictures of a tar file, one after another, while everything else in it is compared."""
+    facts: list[dict[str, Any]] = []
+    try:
+        with storage.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+            for member in tar:
+                found.names[member.name] += 1
+                image_id, _, part = member.name.partition(".")
+                pair, content = found.pairs.get(image_id), tar.extractfile(member)
+                if pair is None or content is None:
+                    continue
+                place = f"{path}/{member.name}"
+                if part == found.suffix:
+                    yield ExportedPicture(place, content.read(), image_id, pair["text"], pair[PICTURE])
+                elif part == "txt" and (text := content.read().decode(errors="replace")) != pair["text"]:
+                    found.wrong.append(f"{place} is {shortened(text)!r} in place of {shortened(pair['text'])!r}")
+                elif part == "json":
+                    facts += _facts(content.read(), image_id, expected, place, found.wrong)
+    except (OSError, tarfile.TarError) as error:
+        found.cut.append(f"{path} (not a whole tar file: {error})")
+    rows = pl.DataFrame(facts, schema=expected.drop(PICTURE).schema, strict=False)
+    found.wrong += wrong_facts(rows, expected, lambda image_id: f"{path}/{image_id}.json")
+
+
+def _facts(content: bytes, image_id: str, expected: pl.DataFrame, place: str, wrong: list[str]) -> list[dict[str, Any]]:
+    """A sample's facts, if they can be read as such."""
+    try:
+        facts = json.loads(content)
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict) or facts.keys() != {*expected.columns} - {PICTURE}:
+        wrong.append(f"{place} has not the facts of a pair")
+        return []
+    if facts["image_id"] != image_id:
+        wrong.append(f"{place} has the facts of {shortened(str(facts['image_id']))}")
+        return []
+    return [facts]
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(content)
     tar.addfile(member, io.BytesIO(content))
+
+
+EXPORT = Export(
+    name="webdataset",
+    asset="webdataset",
+    label="dataset as WebDataset",
+    description="""The selected pairs as WebDataset tar files.
+
+One sample is one selected pair: KEY.jpg (or png, webp), KEY.txt with the caption, KEY.json with scores and origin.""",
+    checked="""The tar files have image, caption and facts of every selected pair once and no more, and each image is
+its pair's: it decodes, says so in its mark, and is the store's.""",
+    kinds=frozenset({"webdataset", "file"}),
+    code=2,
+    settings=lambda recipe: export_settings(recipe, "webdataset"),
+    write=write_webdataset,
+    verify=verify_webdataset,
+)

@@ -24,7 +24,7 @@ from synthvlm_dagster.images.provenance import read_provenance
 from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe.exports import LlavaExport
 from synthvlm_dagster.store.storage import Storage
-from synthvlm_dagster_tests.dataset.conftest import HOSTILE_CAPTION, Project, good_captions, picture
+from synthvlm_dagster_tests.dataset.conftest import HOSTILE_CAPTION, Project, good_captions
 from synthvlm_dagster_tests.dataset.exports.consumers import read_as_llava
 
 MakeProject = Callable[..., Project]
@@ -43,7 +43,7 @@ def test_entries_are_the_selected_pairs_best_first(make_project: MakeProject) ->
     assert export.sample == entries[0]
     files = project.storage.files("dataset/llava")
     assert export.bytes == sum(project.storage.size(file) for file in files)
-    assert verify_llava(project.storage).passed
+    assert verify_llava(project.recipe, project.storage).passed
 
 
 def test_training_code_gets_prompt_caption_and_image(make_project: MakeProject) -> None:
@@ -76,7 +76,10 @@ def test_a_caption_of_nothing_but_the_placeholder_is_named(make_project: MakePro
     empty = pl.when(pl.col("rank") == 1).then(pl.lit("<image>")).otherwise("text").alias("text")
     project.storage.write_table(SELECTED, project.selected.with_columns(empty))
     write_llava(project.recipe, project.storage)
-    assert verify_llava(project.storage).malformed == project.selected.filter(pl.col("rank") == 1)["image_id"].to_list()
+    assert (
+        verify_llava(project.recipe, project.storage).malformed
+        == project.selected.filter(pl.col("rank") == 1)["image_id"].to_list()
+    )
 
 
 def test_an_empty_selection_is_an_empty_list(make_project: MakeProject) -> None:
@@ -84,7 +87,7 @@ def test_an_empty_selection_is_an_empty_list(make_project: MakeProject) -> None:
     project.storage.write_table(SELECTED, project.selected.clear())
     export = write_llava(project.recipe, project.storage)
     assert (export.pairs, export.sample, read_entries(project.storage)) == (0, None, [])
-    assert verify_llava(project.storage).passed
+    assert verify_llava(project.recipe, project.storage).passed
 
 
 def test_a_truncated_image_is_an_error_where_it_is_resized_and_found_where_it_is_copied(
@@ -98,7 +101,7 @@ def test_a_truncated_image_is_an_error_where_it_is_resized_and_found_where_it_is
     project.storage.write_chunk(*path.rsplit("/", 1), broken)
     damaged = set(rows["image_id"]) & set(project.selected["image_id"])
     write_llava(project.recipe, project.storage)
-    assert {Path(path).stem for path in verify_llava(project.storage).unreadable} == damaged
+    assert {Path(path).stem for path in verify_llava(project.recipe, project.storage).unreadable} == damaged
     exports = project.recipe.exports.model_copy(update={"llava": LlavaExport(image_size=24)})
     with pytest.raises(ImageError, match=r"image \w+-\d+: cannot be decoded"):
         write_llava(project.recipe.model_copy(update={"exports": exports}), project.storage)
@@ -109,7 +112,7 @@ def test_images_are_the_stored_bytes_below_the_image_folder(make_project: MakePr
     write_llava(project.recipe, project.storage)
     for entry in read_entries(project.storage):
         assert Path(entry["image"]).stem == entry["id"]
-        assert project.storage.read_bytes(f"{IMAGE_FOLDER}/{entry['image']}") == picture(entry["id"], project.recipe)
+        assert project.storage.read_bytes(f"{IMAGE_FOLDER}/{entry['image']}") == project.picture(entry["id"])
 
 
 @pytest.mark.parametrize(("image_format", "suffix"), [("png", ".png"), ("jpeg", ".jpg"), ("webp", ".webp")])
@@ -124,8 +127,8 @@ def test_images_can_be_resized(make_project: MakeProject, image_format: str, suf
         with Image.open(Path(project.storage.url(IMAGE_FOLDER)) / entry["image"]) as image:
             assert (image.size, image.format) == ((24, 24), image_format.upper())
         content = project.storage.read_bytes(f"{IMAGE_FOLDER}/{entry['image']}")
-        assert read_provenance(content) == read_provenance(picture(entry["id"], project.recipe)) is not None
-    assert verify_llava(project.storage).passed
+        assert read_provenance(content) == read_provenance(project.picture(entry["id"])) is not None
+    assert verify_llava(project.recipe, project.storage).passed
 
 
 def test_a_caption_with_the_placeholder_keeps_one_image(make_project: MakeProject) -> None:
@@ -166,7 +169,7 @@ def test_verification_names_what_differs(make_project: MakeProject) -> None:
     project.storage.write_table(SELECTED, project.selected.filter(pl.col("rank") != 3))
     entries[3]["conversations"][0]["value"] = "no place for a picture"
     project.storage.write_bytes(CONVERSATIONS, json.dumps([*entries, entries[4]]).encode())
-    verdict = verify_llava(project.storage)
+    verdict = verify_llava(project.recipe, project.storage)
     assert verdict.unreadable == sorted([broken, lost])
     assert verdict.unexpected == sorted([entries[2]["id"], entries[4]["id"]])
     assert verdict.malformed == [entries[3]["id"]]
@@ -180,4 +183,4 @@ def test_a_remote_store_gets_the_same_export(make_project: MakeProject) -> None:
     write_llava(local.recipe, local.storage)
     write_llava(remote.recipe, remote.storage)
     assert remote.storage.read_bytes(CONVERSATIONS) == local.storage.read_bytes(CONVERSATIONS)
-    assert verify_llava(remote.storage).passed
+    assert verify_llava(remote.recipe, remote.storage).passed
