@@ -152,7 +152,7 @@ class _Drawing:
         self._recipe = images.recipe
         self._shard = shard
         self._generator = generator
-        self._name = generator_name(recipe)
+        self._name = generator_name(images.recipe)
         self._batches = batches
         self._on_progress = on_progress
         self._on_warning = on_warning

@@ -32,7 +32,7 @@ from synthvlm_dagster.images.licences import licence_statement
 from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.recipe.exports import HuggingFaceExport as HuggingFaceSettings
-from synthvlm_dagster.recipe.parts import plain_settings
+from synthvlm_dagster.recipe.plain import plain_settings
 from synthvlm_dagster.store.storage import Storage
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from synthvlm_dagster.images.present import read_images
 
 from synthvlm_dagster.dataset.exports.card import write_card
 from synthvlm_dagster.dataset.exports.export import Export, Verdict, say_nothing
 from synthvlm_dagster.dataset.exports.listing import all_exports
 from synthvlm_dagster.dataset.exports.pictures import ExportedPicture, digest_of_file, picture_faults
 from synthvlm_dagster.images.naming import generator_name
-from synthvlm_dagster.images.present import read_images
 from synthvlm_dagster.images.provenance import Provenance, read_provenance
 from synthvlm_dagster.images.table import encode_image
 from synthvlm_dagster.recipe import ContentCredentials
