@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from tempfile import SpooledTemporaryFile
 
 import polars as pl
 
@@ -16,6 +17,8 @@ SELECTED = "dataset/selected"
 SET_ASIDE = "dataset/set_aside"
 
 _IMAGES_IN_MEMORY = 64
+_BYTES_IN_MEMORY = 256 << 20
+"""Pictures of a shard's pairs up to which none is written to a temporary file."""
 _PLAIN_NAME = r"^[0-9A-Za-z_-]{1,64}$"
 
 
@@ -32,7 +35,8 @@ def with_images(
 
     Yields:
         Frames of at most 64 rows: the columns of `pairs`, then those columns of `images` that `pairs` has not
-        (image {bytes, path}, width, height, seed, …). Shards come in order of their key, rows in the store's order.
+        (image {bytes, path}, width, height, seed, …). Shards come in order of their key, rows in that of image_id:
+        in which order images were made, and into how many files, shows nowhere.
 
     Raises:
         StorageError: an image is missing from the store, or its file is damaged; or an image_id or shard is no plain
@@ -45,7 +49,7 @@ def with_images(
             shard_key = shard["shard"][0]
             missing = set(shard["image_id"])
             images = PlannedImages.read(recipe, storage, shard.select("image_id", "shard"), shard_key)
-            for batch in image_batches(images.scan(), shard_key, _IMAGES_IN_MEMORY):
+            for batch in _by_image_id(image_batches(images.scan(), shard_key, _IMAGES_IN_MEMORY)):
                 missing -= set(batch["image_id"])
                 new = [name for name in batch.columns if name not in pairs.columns]
                 yield (
@@ -60,6 +64,26 @@ def with_images(
                     f"shard {shard_key}: {len(missing)} images of selected or scored pairs are not in the store, among "
                     f"them {min(missing)}. Materialize generated_images[{shard_key}] again"
                 )
+
+
+def _by_image_id(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same rows, sorted by image_id; their pictures wait in a temporary file where they are many."""
+    rows: list[pl.DataFrame] = []
+    with SpooledTemporaryFile(max_size=_BYTES_IN_MEMORY) as spool:
+        for batch in batches:
+            places = [(spool.tell(), spool.write(picture)) for picture in batch["image"].struct.field("bytes")]
+            begins, sizes = (pl.Series([place[part] for place in places], dtype=pl.Int64) for part in (0, 1))
+            path = pl.col("image").struct.field("path")
+            rows.append(batch.with_columns(path.alias("image"), _begin=begins, _size=sizes))
+        if not rows:
+            return
+        for part in pl.concat(rows).sort("image_id").iter_slices(_IMAGES_IN_MEMORY):
+            pictures = []
+            for begin, size in part.select("_begin", "_size").iter_rows():
+                spool.seek(begin)
+                pictures.append(spool.read(size))
+            image = pl.struct(pl.Series("bytes", pictures, pl.Binary), pl.col("image").alias("path"))
+            yield part.with_columns(image.alias("image")).drop("_begin", "_size")
 
 
 def _require_plain_names(pairs: pl.DataFrame) -> None:
