@@ -164,7 +164,8 @@ def _measure_dataset(
     missing = sample.join(measured, on="image_id", how="anti", maintain_order="left")
     if not missing.is_empty():
         _measure_pairs(recipe, storage, table, missing, scorer, on_progress)
-    found = _stored(storage, table).join(sample, on="image_id", how="semi")
+    # Sorted: the last digit of a mean depends on the order in which it is added up.
+    found = _stored(storage, table).join(sample, on="image_id", how="semi").sort("image_id")
     good, bad = found.filter(pl.col("problem").is_null()), found.filter(pl.col("problem").is_not_null())
     commonest = bad["problem"].value_counts(sort=True).sort("count", "problem", descending=[True, False])
     return {
