@@ -131,6 +131,8 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
             keys = parse_shards(shards, chosen.shard_keys) if shards else None
             outcome = pipeline.run_missing(selected, keys, {}, lambda step: print_step(step, console))
             print_results(pipeline, console)
+            for sentence in outcome.deleted:
+                console.print(sentence, markup=False)
             failed = ", ".join(outcome.failed_shards)
             if not outcome.succeeded:
                 named = f" Failed shards: {failed}." if failed else ""

@@ -26,6 +26,7 @@ from synthvlm_dagster.dataset.report.page import FOLDER as REPORT_FOLDER
 from synthvlm_dagster.dataset.report.page import preview, write_report
 from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, competing_images, select_with_reasons
 from synthvlm_dagster.dataset.set_aside import set_aside_counts
+from synthvlm_dagster.dataset.withdrawn import delete_withdrawn
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.markdown import shortened
@@ -83,6 +84,7 @@ def selected_pairs(dataset: Dataset) -> dg.AssetsDefinition:
         chosen = select_with_reasons(scores, recipe.selection, recipe.seed, embeddings)
         storage.write_table(SET_ASIDE, chosen.set_aside, record)
         storage.write_table(SELECTED, chosen.pairs, record)
+        delete_withdrawn(recipe, storage, context.log.info)
         selected = storage.scan(SELECTED).collect()
         groups = {
             "generated": scores,

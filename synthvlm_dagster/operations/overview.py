@@ -17,6 +17,7 @@ from synthvlm_dagster.dataset.exports.listing import all_exports
 from synthvlm_dagster.dataset.made_from import Origins
 from synthvlm_dagster.dataset.report.facts import Facts, gather_facts
 from synthvlm_dagster.dataset.report.page import PAGE
+from synthvlm_dagster.dataset.withdrawn import withdrawn
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.plan import PLAN_TABLE
 from synthvlm_dagster.markdown import shortened
@@ -80,6 +81,8 @@ def _plan_lines(pipeline: Pipeline, state: State | None) -> list[tuple[str, str]
         lines.append(("failed", f"{failed:,} images could not be made; more generation.retries try other seeds"))
     if to_make := int(progress["missing"].sum()):
         lines += _estimate_lines(estimate_images(pipeline.dataset, pipeline.instance, to_make))
+    if places := withdrawn(recipe, storage):
+        lines.append(("to delete", f"{', '.join(places)}: the recipe does without"))
     if unfinished:
         lines.append(("shards", f"{len(unfinished)} of {recipe.shards} unfinished: {_shorten(unfinished)}"))
     return lines

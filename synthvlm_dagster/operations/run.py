@@ -16,6 +16,7 @@ import polars as pl
 from synthvlm_dagster.attempts.state import State
 from synthvlm_dagster.dataset.coverage import score_coverage
 from synthvlm_dagster.dataset.made_from import Origins
+from synthvlm_dagster.dataset.withdrawn import delete_withdrawn
 from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.operations.records import record_shards, record_table
 from synthvlm_dagster.operations.runs.tags import worker_tag
@@ -70,6 +71,8 @@ class Outcome:
     succeeded: bool
     """Whether all that was selected is made, up to what `selection.allow_missing` leaves out."""
     failed_shards: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    """What stood though the recipe does without it, each in a sentence; see `delete_withdrawn`."""
 
 
 class Pipeline:
@@ -167,6 +170,7 @@ class Pipeline:
     ) -> Outcome:
         """Launch a run for each step that has work left, one after the other, in the order of the pipeline.
 
+        Where the selected pairs are among what is made, exports that the recipe has switched off are deleted at last.
         Assets that need every shard wait while `only_shards` leaves some out. A shard that fails goes no further; the
         others do if no more images lack a score for it than `selection.allow_missing` allows. After any other failed
         run, nothing is begun.
@@ -182,6 +186,7 @@ class Pipeline:
         """
         waiting_for: set[str] = set()
         failed: set[str] = set()
+        deleted: list[str] = []
         for level in self._levels(selected):
             if not self.is_partitioned(level[0]):
                 if waiting_for:
@@ -206,7 +211,9 @@ class Pipeline:
                 return Outcome(False, tuple(sorted(failed)))
             if only_shards is not None:
                 waiting_for.update(set(self.shards_with_work(level[0])) - set(only_shards))
-        return Outcome(True, tuple(sorted(failed)))
+        if not waiting_for and self.dataset.key("selected_pairs") in selected:
+            delete_withdrawn(self.recipe, self.storage, deleted.append)
+        return Outcome(True, tuple(sorted(failed)), tuple(deleted))
 
     def _can_do_without(self, failed: set[str]) -> bool:
         """Whether the recipe allows that the images of failed shards which have no score are left out."""
