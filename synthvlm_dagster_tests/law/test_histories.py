@@ -1,0 +1,83 @@
+"""Ordinary days of work, each of which once left a dataset that was not what its recipe said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from synthvlm_dagster_tests.law.edits import (
+    CHOICES,
+    AddCaption,
+    ChangeCaption,
+    CutFile,
+    DeleteFile,
+    DeleteFolder,
+    Edit,
+    ForgetHistory,
+    MoveStorage,
+    RemoveCaption,
+    RunSome,
+    RunWith,
+    Set,
+    Write,
+)
+from synthvlm_dagster_tests.law.history import History
+
+PAINTER = "models/painter/weights.safetensors"
+
+
+def to(field: str, value: object) -> Set:
+    """The edit that sets a field to one of its choices."""
+    return Set(field, CHOICES[field].index(value))
+
+
+HISTORIES: dict[str, list[list[Edit]]] = {
+    "another generator and scorer, and back": [
+        [to("generation.num_inference_steps", 3)],
+        [to("generation.num_inference_steps", 2), Set("scoring.clip", 1)],
+        [Set("scoring.clip", 0)],
+    ],
+    "captions leave": [
+        [RemoveCaption("main", 0), RemoveCaption("more", 1), AddCaption("main", 14)],
+        [to("attempts", {"per_caption": 1})],
+        [to("attempts", {"per_caption": 2, "max_captions": 4})],
+        [to("attempts", {"per_caption": 2}), ChangeCaption("more", 2, 15), Set("curation.rules.num_words", 1)],
+    ],
+    "files change in place": [
+        [Write("words.txt", "both")],
+        [Write(PAINTER, "again")],
+        [Write(PAINTER, "first"), Set("curation.rules.image_text_matching", 1)],
+        [Write("models/blip/weights.safetensors", "again"), Set("comparisons", 1)],
+        [Write("comparison/pairs.jsonl", "again"), Write("models/clip/weights.safetensors", "again")],
+    ],
+    "scores ask for more images, then for other ones, then for none": [
+        [to("attempts", {"until": 0.9, "max": 4, "budget": 2.5}), to("generation.retries", 0)],
+        [to("attempts", {"until": 0.9, "max": 3}), to("generation.retries", 2)],
+        [to("attempts", {"per_caption": 1})],
+    ],
+    "things are lost": [
+        [ForgetHistory(), MoveStorage()],
+        [CutFile("images", 0), DeleteFile("dataset/llava", 1), DeleteFolder("captions/curated")],
+        [ForgetHistory(), CutFile("scores", 1), DeleteFolder("dataset/selected")],
+    ],
+    "one run has settings of its own, and another makes a part": [
+        [RunWith("selected_pairs", (("count", 2),)), RunSome("key:llava_dataset")],
+        [RunWith("planned_attempts", (("per_caption", 3),)), RunSome("key:generated_images")],
+        [to("seed", 8), RunSome("group:captions")],
+    ],
+    "exports are switched off, and on": [
+        [Set("exports.llava", 2), Set("exports.huggingface", 2), RemoveCaption("main", 5)],
+        [Set("exports.llava", 1), Set("exports.huggingface", 0), Set("selection", 6), Set("scoring.judges", 1)],
+    ],
+}
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_what_stands_is_what_the_recipe_says(begin_history: Callable[[], History], name: str):
+    history = begin_history()
+    history.run()
+    for edits in HISTORIES[name]:
+        history.happen(edits)
+        history.run()
+    history.project.close()
