@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import dagster as dg
 import numpy as np
 import polars as pl
 
@@ -75,7 +74,7 @@ def read_embeddings(recipe: Recipe, storage: Storage, key: str) -> tuple[pl.Seri
     return embeddings.read_embeddings(recipe, storage, key, scored)
 
 
-def shards_with_work(asset: str, instance: dg.DagsterInstance, recipe: Recipe, storage: Storage) -> list[str]:
+def shards_with_work(asset: str, recipe: Recipe, storage: Storage) -> list[str]:
     """What `plan` and `run` say of one of the assets that are made shard by shard."""
     [found] = [each for each in sharded_assets(Dataset(recipe)) if each.name == asset]
-    return found.shards_with_work(instance, State.read(recipe, storage))
+    return found.shards_with_work(State.read(recipe, storage))

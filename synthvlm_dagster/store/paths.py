@@ -204,10 +204,17 @@ class StoredFiles:
         """Write down the format before the first file of a store."""
         if self._marked_format:
             return
-        place = f"{self._root}/{FORMAT_FILE}"
+        place, content = f"{self._root}/{FORMAT_FILE}", json.dumps({"format": FORMAT}).encode()
         if not self._fs.exists(place):
-            self._fs.makedirs(self._root, exist_ok=True)
-            self._fs.pipe_file(place, json.dumps({"format": FORMAT}).encode())
+            if self._is_local:
+                staged = Path(self._root) / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+                staged.parent.mkdir(parents=True, exist_ok=True)
+                staged.write_bytes(content)
+                sync(staged)
+                os.replace(staged, place)
+            else:
+                # Of an object store the root may be a bucket: one that is not there is a mistake, and none is made.
+                self._fs.pipe_file(place, content)
         self._marked_format = True
 
     def _listed(self, folder: str, *, sizes: bool = False) -> dict[str, dict[str, Any]]:

@@ -54,7 +54,10 @@ def changed_recipe(folder: Path, **changed: Any) -> Recipe:
 def give_images_and_scores(recipe: Recipe, storage: Storage) -> None:
     for shard in recipe.shard_keys:
         planned = read_plan(recipe, storage, shard)
-        encoded = [EncodedImage(picture(image_id, recipe), 64, 64) for image_id in planned["image_id"]]
+        encoded = [
+            EncodedImage(picture(recipe, image_id, text), 64, 64)
+            for image_id, text in planned.select("image_id", "text").iter_rows()
+        ]
         store_images(recipe, storage, shard, planned, encoded)
         scores = planned.with_columns(
             pl.col("image_id").map_elements(lambda name, of=of: fraction(name, of), pl.Float64).alias(of)

@@ -66,5 +66,5 @@ def test_more_retries_make_a_shard_with_failed_images_unfinished(make_project: C
     with dg.DagsterInstance.ephemeral() as instance:
         for key in recipe.shard_keys:
             instance.report_runless_asset_event(dg.AssetMaterialization("generated_images", partition=key))
-        assert shards_with_work("generated_images", instance, recipe, project.storage) == []
-        assert shards_with_work("generated_images", instance, allowing(recipe, 3), project.storage) == [shard]
+        assert shards_with_work("generated_images", recipe, project.storage) == []
+        assert shards_with_work("generated_images", allowing(recipe, 3), project.storage) == [shard]

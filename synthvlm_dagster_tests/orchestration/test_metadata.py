@@ -8,14 +8,7 @@ import pytest
 from dagster._serdes import serialize_value
 
 from synthvlm_dagster.captions.assets import curate
-from synthvlm_dagster.dataset.assets import (
-    dataset_card,
-    huggingface_dataset,
-    llava_dataset,
-    quality_report,
-    selected_pairs,
-    webdataset,
-)
+from synthvlm_dagster.dataset.assets import dataset_assets
 from synthvlm_dagster.images.assets import planned_attempts
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.metadata import MAX_MARKDOWN_BYTES, markdown
@@ -57,10 +50,9 @@ def test_events_stay_small_with_the_longest_captions(tmp_path: Path) -> None:
     storage = dataset.storage
     fill(recipe, storage, [*long, *hostile])
     assert storage.scan("dataset/selected").collect()["text"].str.len_chars().max() > 5000
-    exports = [llava_dataset, webdataset, dataset_card, huggingface_dataset, quality_report]
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(
-            [asset(dataset) for asset in (curate, planned_attempts, selected_pairs, *exports)],
+            [curate(dataset), planned_attempts(dataset), *dataset_assets(dataset)],
             instance=instance,
             run_config={"ops": {"curate": {"config": {"text_length": {"max": 100_000}, "rules_off": ["judge"]}}}},
         )

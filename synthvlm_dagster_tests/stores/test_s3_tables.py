@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 from synthvlm_dagster.captions.files import find_files
 from synthvlm_dagster.errors import CaptionSourceError, StorageError
 from synthvlm_dagster.recipe import CaptionSource
-from synthvlm_dagster.store.chunks import present_ids, read_columns, set_damaged_aside, write_chunk
+from synthvlm_dagster.store.chunks import read_chunks, read_columns, set_damaged_aside, write_chunk
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.stores.s3_server import BUCKET, SECRET, Fault
 
@@ -39,6 +39,12 @@ QUERIES = {
     "few": lambda rows: rows.filter(pl.col("image_id").is_in({f"{3:016x}"})).select("image_id"),
     "best": lambda rows: rows.top_k(3, by="score").select("score"),
 }
+
+
+def ids_in(storage: Storage, paths: list[str]) -> dict[str, list[str] | None]:
+    """The image ids in chunk files; None where one cannot be read."""
+    chunks = read_chunks(storage, paths, ["image_id"])
+    return {path: None if rows is None else rows["image_id"].to_list() for path, rows in chunks}
 
 
 @pytest.fixture
@@ -111,11 +117,12 @@ def test_of_chunks_that_were_listed_nothing_is_asked_twice(s3, storage, image_by
         write_chunk(storage, "t", part)
     s3.requests.clear()
     paths = storage.files("t")
-    read = present_ids(storage, paths)
-    # One listing tells that they are there and how large; of a large one, its end and the column are fetched.
-    assert len(s3.requests) <= 1 + len(paths) * (1 if image_bytes == 100 else 2)
+    read = ids_in(storage, paths)
+    # The store's format is asked for once, one listing tells that they are there and how large; of a large one, its end
+    # and the column are fetched.
+    assert len(s3.requests) <= 2 + len(paths) * (1 if image_bytes == 100 else 2)
     s3.requests.clear()
-    assert present_ids(storage, storage.files("t")) == read
+    assert ids_in(storage, storage.files("t")) == read
     assert len(s3.requests) == 1
     ids = [image_id for part in parts for image_id in part["image_id"]]
     assert sorted(image_id for found in read.values() for image_id in found) == sorted(ids)
@@ -127,11 +134,11 @@ def test_a_chunk_that_was_set_aside_and_made_anew_is_read_anew(storage):
     path = write_chunk(storage, "t", ROWS)
     content = storage.read_bytes(path)
     storage.write_bytes(path, content[:-100])
-    assert present_ids(storage, storage.files("t")) == {path: None}
+    assert ids_in(storage, storage.files("t")) == {path: None}
     set_damaged_aside(storage, "t", lambda _: None)
     assert write_chunk(storage, "t", ROWS) == path
     assert storage.scan_files([path]).collect().height == COUNT
-    assert present_ids(storage, storage.files("t", ".parquet"))[path] == ROWS["image_id"].to_list()
+    assert ids_in(storage, storage.files("t", ".parquet"))[path] == ROWS["image_id"].to_list()
 
 
 @pytest.mark.parametrize("kind", ["500", "503", "cut", "slow", "lost"])
@@ -189,7 +196,7 @@ def test_a_read_that_fails_for_good_names_the_file(s3, storage, kind):
         "bytes": lambda: storage.read_bytes(path),
         "stream": lambda: storage.open(path).read(),
         "columns": lambda: read_columns(storage, path, ["image_id"]),
-        "ids": lambda: present_ids(storage, [path]),
+        "ids": lambda: ids_in(storage, [path]),
         "digest": lambda: set_damaged_aside(storage, "t", print),
     }
     for name, read in reads.items():
@@ -259,7 +266,7 @@ def test_a_folder_whose_upload_fails_stands_as_it_was(s3, storage):
     assert {storage.read_bytes(name) for name in names} == {b"old"}
     export("new")
     assert {storage.read_bytes(name) for name in names} == {b"new"}
-    left = fsspec.filesystem("s3").find(storage.url(), withdirs=False)
+    left = fsspec.filesystem("s3").find(storage.url("export"), withdirs=False)
     assert [Path(path).name for path in left] == ["00000.tar", "00001.tar", "index.json"]
 
 

@@ -138,10 +138,10 @@ def test_a_new_judge_makes_recorded_shards_due_again(recipe: Recipe, judged: Rec
         for shard in recipe.shard_keys:
             instance.report_runless_asset_event(dg.AssetMaterialization("image_scores", partition=shard))
         score(recipe, storage)
-        assert shards_with_work("image_scores", instance, recipe, storage) == []
-        assert shards_with_work("image_scores", instance, judged, storage) == [SHARD]
+        assert shards_with_work("image_scores", recipe, storage) == []
+        assert shards_with_work("image_scores", judged, storage) == [SHARD]
         score(judged, storage)
-        assert shards_with_work("image_scores", instance, judged, storage) == []
+        assert shards_with_work("image_scores", judged, storage) == []
 
 
 @pytest.mark.parametrize("batches_to_live", [0, 1, 2, 3])
