@@ -110,9 +110,17 @@ def read_summary(recipe: Recipe, storage: Storage) -> pl.DataFrame:
     return summary.filter(pl.col("name").is_in(named) & (pl.col("scorer") == scorer_name(recipe)))
 
 
-def read_reference(storage: Storage, table: str) -> pl.DataFrame:
-    """The measured pairs of one dataset: `SCORES_SCHEMA` without `problem`, in order of image_id."""
-    return _stored(storage, table).filter(pl.col("problem").is_null()).drop("problem").sort("image_id")
+def read_reference(storage: Storage, table: str, sample: int) -> pl.DataFrame:
+    """The measured pairs of one dataset: `SCORES_SCHEMA` without `problem`, in order of image_id.
+
+    Args:
+        storage: the store.
+        table: of the dataset, see `read_summary`.
+        sample: the recipe's; a larger one may have been measured before.
+    """
+    # The sample is what comes first by image_id, images that could not be measured included.
+    rows = _stored(storage, table).bottom_k(sample, by="image_id")
+    return rows.filter(pl.col("problem").is_null()).drop("problem").sort("image_id")
 
 
 def reference_sample(
