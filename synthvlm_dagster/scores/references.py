@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from synthvlm_dagster.captions.made_from import source_version
+from synthvlm_dagster.captions.made_from import image_folder, source_version
 from synthvlm_dagster.captions.measures.original_images import Opened, OriginalImages
 from synthvlm_dagster.captions.readers import read_captions
 from synthvlm_dagster.errors import CaptionSourceError, ImageError
@@ -268,7 +268,9 @@ def _table(recipe: Recipe, dataset: ComparisonDataset) -> str:
     """The folder of a dataset's scores. More pairs of the same dataset come into the same one."""
     files = source_version([dataset.model_copy(update={"sample": 1})])
     generated = min(recipe.generation.width, recipe.generation.height)
-    return f"scores/references/{dataset.name}-{fingerprint(files, scorer_name(recipe), generated, recipe.seed)}"
+    # Pairs are chosen, and known, by the places of their images.
+    measured = fingerprint(files, image_folder(dataset), scorer_name(recipe), generated, recipe.seed)
+    return f"scores/references/{dataset.name}-{measured}"
 
 
 def _pair_id(text: str, uri: str, seed: int) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,19 @@ def test_what_was_measured_is_not_measured_again(
     assert measured == [2, 1], "the two that were missing, then the one that could not be read"
     assert len(read_reference(storage, row["table"], 1000)) == 4
     assert read_reference(storage, row["table"], 2)["text"].to_list() == done.to_list(), "of a smaller sample, no more"
+
+
+def test_the_same_captions_with_other_images_are_kept_apart(photos: Path, recipe_with: MakeRecipe) -> None:
+    dataset = coco(photos, ["0.png", "1.png"])
+    shutil.copytree(photos, photos.parent / "copies")
+    storage = Storage(recipe_with().storage)
+    tables = {
+        folder: measure_references(recipe_with(dataset | {"image_root": str(photos.parent / folder)}), storage)["table"]
+        for folder in ("photos", "copies")
+    }
+    for folder, table in tables.items():
+        uris = read_reference(storage, table.item(), 1000)["image_uri"].to_list()
+        assert {str(Path(uri).parent) for uri in uris} == {str(photos.parent / folder)}
 
 
 def test_a_summary_of_another_scorer_is_not_shown(photos: Path, recipe_with: MakeRecipe) -> None:
