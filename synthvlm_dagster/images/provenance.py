@@ -72,7 +72,7 @@ def image_provenance(generation: Generation, generator: str, image_id: str, text
         image_id=image_id,
         generator=generator,
         system=" + ".join(model_label(model) for model in models),
-        system_version=generation.revision,
+        system_version=generation.hub_revision,
         prompt_sha256=prompt_digest(text),
         seed=seed,
     )

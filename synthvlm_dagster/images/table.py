@@ -153,7 +153,7 @@ def image_rows(
             for one, image in zip(tried, encoded, strict=True)
         ],
         "model": model_label(generation.model),
-        "revision": generation.revision,
+        "revision": generation.hub_revision,
         "refiner": model_label(generation.refiner.model) if generation.refiner else None,
         "scheduler": generation.scheduler.name if generation.scheduler else None,
         "num_inference_steps": generation.num_inference_steps,

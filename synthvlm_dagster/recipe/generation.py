@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -133,6 +134,11 @@ class Generation(Section):
         None, description="null: images are marked as synthetic in their metadata, but not signed."
     )
     price_per_gpu_hour: float | None = Field(None, ge=0, description="For the costs in plan and metadata, in dollars.")
+
+    @property
+    def hub_revision(self) -> str | None:
+        """`revision`, where the model is one of the hub; of a folder it says nothing, and changes nothing."""
+        return None if PurePath(self.model).is_absolute() else self.revision
 
     @model_validator(mode="after")
     def _only_sdxl_hands_over(self) -> Generation:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from synthvlm_dagster.captions.made_from import source_version
+from synthvlm_dagster.captions.made_from import image_folder, source_version
 from synthvlm_dagster.captions.measures.original_images import Opened, OriginalImages
 from synthvlm_dagster.captions.readers import read_captions
 from synthvlm_dagster.errors import CaptionSourceError, ImageError
@@ -110,9 +110,17 @@ def read_summary(recipe: Recipe, storage: Storage) -> pl.DataFrame:
     return summary.filter(pl.col("name").is_in(named) & (pl.col("scorer") == scorer_name(recipe)))
 
 
-def read_reference(storage: Storage, table: str) -> pl.DataFrame:
-    """The measured pairs of one dataset: `SCORES_SCHEMA` without `problem`, in order of image_id."""
-    return _stored(storage, table).filter(pl.col("problem").is_null()).drop("problem").sort("image_id")
+def read_reference(storage: Storage, table: str, sample: int) -> pl.DataFrame:
+    """The measured pairs of one dataset: `SCORES_SCHEMA` without `problem`, in order of image_id.
+
+    Args:
+        storage: the store.
+        table: of the dataset, see `read_summary`.
+        sample: the recipe's; a larger one may have been measured before.
+    """
+    # The sample is what comes first by image_id, images that could not be measured included.
+    rows = _stored(storage, table).bottom_k(sample, by="image_id")
+    return rows.filter(pl.col("problem").is_null()).drop("problem").sort("image_id")
 
 
 def reference_sample(
@@ -260,7 +268,9 @@ def _table(recipe: Recipe, dataset: ComparisonDataset) -> str:
     """The folder of a dataset's scores. More pairs of the same dataset come into the same one."""
     files = source_version([dataset.model_copy(update={"sample": 1})])
     generated = min(recipe.generation.width, recipe.generation.height)
-    return f"scores/references/{dataset.name}-{fingerprint(files, scorer_name(recipe), generated, recipe.seed)}"
+    # Pairs are chosen, and known, by the places of their images.
+    measured = fingerprint(files, image_folder(dataset), scorer_name(recipe), generated, recipe.seed)
+    return f"scores/references/{dataset.name}-{measured}"
 
 
 def _pair_id(text: str, uri: str, seed: int) -> str:

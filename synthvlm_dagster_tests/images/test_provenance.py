@@ -84,12 +84,18 @@ def test_any_model_name_survives(system, version, seed):
 
 
 def test_an_image_comes_from_its_caption_seed_and_models():
-    generation = Generation(model="/models/base/", revision="abc", refiner={"model": "org/refiner"})
+    generation = Generation(model="org/base", revision="abc", refiner={"model": "org/refiner"})
     caption = "a red circle 🔴 and a secret"
     provenance = image_provenance(generation, "base-0a1b2c3d4e", "x-01", caption, 5)
     digest = hashlib.sha256(caption.encode()).hexdigest()
-    assert provenance == Provenance("x-01", "base-0a1b2c3d4e", "base + org/refiner", "abc", digest, 5)
+    assert provenance == Provenance("x-01", "base-0a1b2c3d4e", "org/base + org/refiner", "abc", digest, 5)
     assert b"secret" not in synthetic_content_xmp(provenance)
+
+
+def test_a_folder_has_no_revision():
+    generation = Generation(model="/models/base/", revision="abc")
+    provenance = image_provenance(generation, "base-0a1b2c3d4e", "x-01", "a caption", 5)
+    assert (provenance.system, provenance.system_version) == ("base", None)
 
 
 def test_what_others_write_is_not_taken_for_a_mark():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,9 @@ from pydantic import ValidationError
 from synthvlm_dagster_tests.law.edits import Edit
 from synthvlm_dagster_tests.law.project import Project, Ran, run, unsynced, work_left
 from synthvlm_dagster_tests.law.stores import Contents, contents, differences
+
+EXPLORES = os.environ.get("HYPOTHESIS_PROFILE") == "explore"
+"""Whether there is time: what stands in the suite is one short history, and a few at random."""
 
 
 class LawBrokenError(AssertionError):

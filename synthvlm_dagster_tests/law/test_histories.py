@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from synthvlm_dagster_tests.law.edits import (
     Set,
     Write,
 )
-from synthvlm_dagster_tests.law.history import History
+from synthvlm_dagster_tests.law.history import EXPLORES, History
 
 PAINTER = "models/painter/weights.safetensors"
 
@@ -32,7 +33,17 @@ def to(field: str, value: object) -> Set:
     return Set(field, CHOICES[field].index(value))
 
 
+IN_THE_SUITE = "one thing after another"
+"""The history that the suite has time for; the others, each of one kind, are made where a profile explores."""
+
 HISTORIES: dict[str, list[list[Edit]]] = {
+    IN_THE_SUITE: [
+        [to("generation.num_inference_steps", 3), RemoveCaption("main", 0), AddCaption("more", 15)],
+        [to("generation.num_inference_steps", 2), Set("scoring.clip", 1), Write("words.txt", "both")],
+        [Set("scoring.clip", 0), Write(PAINTER, "again"), to("attempts", {"until": 0.9, "max": 4, "budget": 2.5})],
+        [Write(PAINTER, "first"), to("attempts", {"per_caption": 1}), ForgetHistory(), MoveStorage()],
+        [RunWith("selected_pairs", (("count", 2),)), Set("exports.llava", 2), DeleteFile("dataset/webdataset", 1)],
+    ],
     "another generator and scorer, and back": [
         [to("generation.num_inference_steps", 3)],
         [to("generation.num_inference_steps", 2), Set("scoring.clip", 1)],
@@ -73,7 +84,13 @@ HISTORIES: dict[str, list[list[Edit]]] = {
 }
 
 
-@pytest.mark.parametrize("name", HISTORIES)
+def _explored(name: str) -> Any:
+    skipped = pytest.mark.skipif(not EXPLORES and name != IN_THE_SUITE, reason="HYPOTHESIS_PROFILE=explore asks for it")
+    return pytest.param(name, marks=skipped)
+
+
+@pytest.mark.hypothesis
+@pytest.mark.parametrize("name", map(_explored, HISTORIES))
 def test_what_stands_is_what_the_recipe_says(begin_history: Callable[[], History], name: str):
     history = begin_history()
     history.run()

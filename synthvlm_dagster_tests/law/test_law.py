@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from synthvlm_dagster_tests.law.edits import KINDS, Edit
-from synthvlm_dagster_tests.law.history import History
+from synthvlm_dagster_tests.law.history import EXPLORES, History
 
-_EXPLORES = os.environ.get("HYPOTHESIS_PROFILE") == "explore"
 EDITS: st.SearchStrategy[Edit] = st.one_of(*(st.sampled_from(tuple(kind())) for kind in KINDS))
 
 
+@pytest.mark.hypothesis
 def test_a_run_leaves_what_a_fresh_run_would_make_after_any_edits(begin_history: Callable[[], History]):
     counts = {"histories": 0, "runs": 0, "fresh runs": 0, "failing runs": 0}
 
@@ -39,7 +39,7 @@ def test_a_run_leaves_what_a_fresh_run_would_make_after_any_edits(begin_history:
 
     # So few in the suite, because each run is compared with one into an empty store.
     size = (
-        {"max_examples": 100, "stateful_step_count": 8} if _EXPLORES else {"max_examples": 2, "stateful_step_count": 5}
+        {"max_examples": 100, "stateful_step_count": 8} if EXPLORES else {"max_examples": 2, "stateful_step_count": 3}
     )
     run_state_machine_as_test(Law, settings=settings(settings(), suppress_health_check=list(HealthCheck), **size))
     assert counts["failing runs"] < counts["runs"] / 3, "edits that let most runs fail test little"

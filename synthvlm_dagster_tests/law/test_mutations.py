@@ -5,7 +5,6 @@ Takes minutes, and says something of the tests alone: made where HYPOTHESIS_PROF
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -33,12 +32,13 @@ from synthvlm_dagster_tests.law.edits import (
     Set,
     Write,
 )
-from synthvlm_dagster_tests.law.history import History, LawBrokenError
+from synthvlm_dagster_tests.law.history import EXPLORES, History, LawBrokenError
 from synthvlm_dagster_tests.law.test_histories import PAINTER, to
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("HYPOTHESIS_PROFILE") != "explore", reason="the tests' own test; HYPOTHESIS_PROFILE=explore asks"
-)
+pytestmark = [
+    pytest.mark.hypothesis,
+    pytest.mark.skipif(not EXPLORES, reason="HYPOTHESIS_PROFILE=explore asks for it"),
+]
 
 
 class Mutation(NamedTuple):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -113,7 +114,7 @@ def test_images_that_cannot_be_read_are_counted(photos: Path, recipe_with: MakeR
     recipe = recipe_with(coco(photos, ["0.png", "1.png", "2.png", "nothing.png"]))
     (row,) = measure_references(recipe, Storage(recipe.storage)).to_dicts()
     assert (row["pairs"], row["unreadable"]) == (1, 3)
-    pairs = read_reference(Storage(recipe.storage), row["table"])
+    pairs = read_reference(Storage(recipe.storage), row["table"], 1000)
     assert pairs["text"].to_list() == [CAPTIONS[0]]
     assert np.linalg.norm(pairs["embedding"].to_list(), axis=1) == pytest.approx(1.0, abs=1e-6)
 
@@ -142,7 +143,7 @@ def test_what_was_measured_is_not_measured_again(
     few, every = recipe_with(dataset | {"sample": 2}), recipe_with(dataset)
     storage = Storage(few.storage)
     (row,) = measure_references(few, storage).to_dicts()
-    done = read_reference(storage, row["table"])["text"]
+    done = read_reference(storage, row["table"], 2)["text"]
     hidden = next(photos / f"{n}.png" for n, caption in enumerate(CAPTIONS) if caption not in done)
     measured: list[int] = []
     real = references._measure_pairs
@@ -160,6 +161,21 @@ def test_what_was_measured_is_not_measured_again(
     assert [frame["pairs"].item() for frame in (first, second, third)] == [3, 4, 4]
     assert [frame["unreadable"].item() for frame in (first, second, third)] == [1, 0, 0]
     assert measured == [2, 1], "the two that were missing, then the one that could not be read"
+    assert len(read_reference(storage, row["table"], 1000)) == 4
+    assert read_reference(storage, row["table"], 2)["text"].to_list() == done.to_list(), "of a smaller sample, no more"
+
+
+def test_the_same_captions_with_other_images_are_kept_apart(photos: Path, recipe_with: MakeRecipe) -> None:
+    dataset = coco(photos, ["0.png", "1.png"])
+    shutil.copytree(photos, photos.parent / "copies")
+    storage = Storage(recipe_with().storage)
+    tables = {
+        folder: measure_references(recipe_with(dataset | {"image_root": str(photos.parent / folder)}), storage)["table"]
+        for folder in ("photos", "copies")
+    }
+    for folder, table in tables.items():
+        uris = read_reference(storage, table.item(), 1000)["image_uri"].to_list()
+        assert {str(Path(uri).parent) for uri in uris} == {str(photos.parent / folder)}
 
 
 def test_a_summary_of_another_scorer_is_not_shown(photos: Path, recipe_with: MakeRecipe) -> None:

@@ -130,7 +130,7 @@ def generator_facts(recipe: Recipe) -> dict[str, str]:
     generation, refiner = recipe.generation, recipe.generation.refiner
     facts: dict[str, str | None] = {
         "model": model_label(generation.model),
-        "revision": generation.revision or ("" if generation.model.startswith("/") else "not pinned"),
+        "revision": generation.hub_revision or ("" if generation.model.startswith("/") else "not pinned"),
         "refiner": model_label(refiner.model) if refiner else None,
         "LoRA": ", ".join(model_label(lora.model) for lora in generation.loras),
         "scheduler": generation.scheduler.name if generation.scheduler else None,

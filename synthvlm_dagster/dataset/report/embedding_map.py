@@ -70,8 +70,9 @@ def gather_embedding_map(recipe: Recipe, storage: Storage, scored: pl.LazyFrame)
             found = shard.join(place, on="image_id", how="inner", maintain_order="left")
             frames.append(found.select("text", group=pl.lit(group)))
             rows.append(vectors[found["place"].to_numpy()])
+    samples = {dataset.name: dataset.sample for dataset in recipe.comparisons}
     for name, table in read_summary(recipe, storage).filter(pl.col("pairs") > 0).select("name", "table").iter_rows():
-        pairs = read_reference(storage, table).head(_POINTS_PER_GROUP)
+        pairs = read_reference(storage, table, samples[name]).head(_POINTS_PER_GROUP)
         frames.append(pairs.select("text", group=pl.lit(name)))
         rows.append(np.array(pairs["embedding"].to_list(), np.float32))
     if not rows or sum(map(len, rows)) < 3:

@@ -180,7 +180,7 @@ def _generator(recipe: Recipe) -> dict[str, str]:
     facts: dict[str, str | None] = {
         "Name": generator_name(recipe),
         "Model": _short(generation.model),
-        "Revision": generation.revision,
+        "Revision": generation.hub_revision,
         "Refiner": f"{_short(refiner.model)}, after {refiner.handover:.0%} of the steps" if refiner else None,
         "Scheduler": generation.scheduler.name if generation.scheduler else "the model's own",
         "Steps": str(generation.num_inference_steps),
