@@ -28,7 +28,8 @@ from synthvlm_dagster.operations.schedules import schedules
 from synthvlm_dagster.operations.sharded_assets import sharded_assets
 from synthvlm_dagster.operations.terminal_log import terminal_log
 from synthvlm_dagster.orchestration.dataset import Dataset
-from synthvlm_dagster.recipe import Recipe, active_recipe
+from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.recipe.active import active_recipe
 from synthvlm_dagster.scores.checks import score_checks
 
 

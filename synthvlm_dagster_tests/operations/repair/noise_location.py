@@ -11,7 +11,7 @@ from pathlib import Path
 
 import synthvlm_dagster.images.assets
 from synthvlm_dagster.definitions import defs
-from synthvlm_dagster.recipe import active_recipe
+from synthvlm_dagster.recipe.active import active_recipe
 from synthvlm_dagster_tests.images.noise import NoiseGenerator
 
 _FOLDER = Path(active_recipe().storage).parent
