@@ -27,6 +27,7 @@ from synthvlm_dagster.operations.runs.sensors import dead_runs, lost_retries
 from synthvlm_dagster.operations.schedules import schedules
 from synthvlm_dagster.operations.sharded_assets import sharded_assets
 from synthvlm_dagster.operations.terminal_log import terminal_log
+from synthvlm_dagster.orchestration.code_references import linked_to_code
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.recipe.active import active_recipe
@@ -67,7 +68,7 @@ def _definitions(dataset: Dataset) -> dg.Definitions:
     }
     keys = {key for asset in assets for key in asset.keys}
     return dg.Definitions(
-        assets=assets,
+        assets=linked_to_code(assets),
         asset_checks=[
             *caption_checks(dataset),
             *image_checks(dataset, read.images),
