@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from synthvlm_dagster.attempts.state import ShardReader
+from synthvlm_dagster.attempts.reading import ShardReader
 from synthvlm_dagster.captions.assets import caption_assets
 from synthvlm_dagster.captions.checks import caption_checks
 from synthvlm_dagster.dataset.assets import dataset_assets
@@ -16,12 +16,12 @@ from synthvlm_dagster.images.assets import planned_attempts
 from synthvlm_dagster.images.checks import image_checks
 from synthvlm_dagster.operations.arrival.sensor import new_captions
 from synthvlm_dagster.operations.automation import dataset_follows_scores, watched
+from synthvlm_dagster.operations.names import REPAIR_JOB
 from synthvlm_dagster.operations.notifications.failed_runs import failed_runs
 from synthvlm_dagster.operations.refresh import REFRESH_JOB, refresh_dataset
 from synthvlm_dagster.operations.regeneration.job import REGENERATE_JOB, regenerate_weak_pairs
 from synthvlm_dagster.operations.repair.job import repair_shards
 from synthvlm_dagster.operations.repair.sensor import repair_failed_shards
-from synthvlm_dagster.operations.run import REPAIR_JOB
 from synthvlm_dagster.operations.runs.executor import watched_in_process_executor
 from synthvlm_dagster.operations.runs.sensors import dead_runs, lost_retries
 from synthvlm_dagster.operations.schedules import schedules

@@ -6,7 +6,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from synthvlm_dagster.attempts.state import ShardReader, State
+from synthvlm_dagster.attempts.reading import ShardReader
+from synthvlm_dagster.attempts.state import State
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.assets import generated_images, image_maker
 from synthvlm_dagster.orchestration.dataset import Dataset

@@ -9,16 +9,7 @@ from synthvlm_dagster.dataset.coverage import complete_scores, score_coverage
 from synthvlm_dagster.dataset.exports.card import CARD, CARD_FOLDER, write_card
 from synthvlm_dagster.dataset.exports.export import Export
 from synthvlm_dagster.dataset.exports.listing import all_exports
-from synthvlm_dagster.dataset.made_from import (
-    CARD_CODE,
-    REPORT_CODE,
-    SELECTION_CODE,
-    Origins,
-    card_settings,
-    recorded_pairs,
-    report_settings,
-    selection_settings,
-)
+from synthvlm_dagster.dataset.made_from import Origins, recorded_pairs
 from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
 from synthvlm_dagster.dataset.report.cost import GENERATION, SCORING
@@ -26,6 +17,14 @@ from synthvlm_dagster.dataset.report.page import FOLDER as REPORT_FOLDER
 from synthvlm_dagster.dataset.report.page import preview, write_report
 from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, competing_images, select_with_reasons
 from synthvlm_dagster.dataset.set_aside import set_aside_counts
+from synthvlm_dagster.dataset.settings import (
+    CARD_CODE,
+    REPORT_CODE,
+    SELECTION_CODE,
+    card_settings,
+    report_settings,
+    selection_settings,
+)
 from synthvlm_dagster.dataset.withdrawn import delete_withdrawn
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.naming import generator_name

@@ -77,3 +77,13 @@ def generator_version(recipe: Recipe) -> str:
 def shard_folder(folder: str, shard: str | None) -> str:
     """Path of a shard's own folder below one that holds those of all shards; without a shard, of that one."""
     return folder if shard is None else f"{folder}/{shard}"
+
+
+def images_table(recipe: Recipe, shard: str | None = None) -> str:
+    """Path of a shard's table in the store; without a shard, of the folder with those of all shards."""
+    return shard_folder(f"images/{generator_name(recipe)}", shard)
+
+
+def failed_images_table(recipe: Recipe, shard: str | None = None) -> str:
+    """Path of the table of a shard's tries that gave no usable picture, or of the folder with those of all shards."""
+    return shard_folder(f"failed_images/{generator_name(recipe)}", shard)

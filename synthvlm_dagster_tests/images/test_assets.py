@@ -5,12 +5,11 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from synthvlm_dagster.attempts.state import ShardReader
+from synthvlm_dagster.attempts.reading import ShardReader
 from synthvlm_dagster.images.assets import generated_images, planned_attempts
 from synthvlm_dagster.images.checks import something_to_make, sound_images
 from synthvlm_dagster.images.generator import Drawn
-from synthvlm_dagster.images.naming import generator_name
-from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.images.naming import generator_name, images_table
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.storage import Storage

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import yaml
 
-from synthvlm_dagster.dataset.exports.card import CARD, source_name
+from synthvlm_dagster.dataset.exports.card import CARD
 from synthvlm_dagster.dataset.exports.croissant import croissant, sha256
 from synthvlm_dagster.dataset.exports.export import Export, OnProgress, Verdict, Written, export_settings, say_nothing
 from synthvlm_dagster.dataset.exports.facts import wrong_facts
@@ -27,6 +27,7 @@ from synthvlm_dagster.dataset.exports.pictures import PICTURE, ExportedPicture, 
 from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS
+from synthvlm_dagster.dataset.settings import source_name
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.licences import licence_statement
 from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA

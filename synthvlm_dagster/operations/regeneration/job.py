@@ -20,7 +20,8 @@ from synthvlm_dagster.attempts.further_attempts import waiting
 from synthvlm_dagster.attempts.nights import nights_attempts_table
 from synthvlm_dagster.attempts.order import weakest_and_cheapest
 from synthvlm_dagster.attempts.plan import read_tried
-from synthvlm_dagster.attempts.state import ShardReader, planned_images
+from synthvlm_dagster.attempts.reading import ShardReader
+from synthvlm_dagster.attempts.state import planned_images
 from synthvlm_dagster.dataset.coverage import complete_scores
 from synthvlm_dagster.images.assets import generated_images, image_work
 from synthvlm_dagster.images.naming import generator_name

@@ -9,8 +9,8 @@ from pydantic import Field
 from synthvlm_dagster.attempts.state import State
 from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.images.plan import PLAN_TABLE
+from synthvlm_dagster.operations.names import REPAIR_JOB, REPAIR_OP
 from synthvlm_dagster.operations.repair.broken import failed_shards, unfinished_shards
-from synthvlm_dagster.operations.run import REPAIR_JOB, REPAIR_OP
 from synthvlm_dagster.operations.sharded_assets import ShardedAsset, sharded_assets
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.shards import announce_work, make_shards, shards_failure

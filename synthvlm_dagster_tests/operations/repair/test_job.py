@@ -7,7 +7,7 @@ import pytest
 from synthvlm_dagster.attempts.assets import further_attempts
 from synthvlm_dagster.images.assets import generated_images
 from synthvlm_dagster.images.generator import Drawn
-from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.recipe import Attempts
 from synthvlm_dagster.scores.assets import image_scores
 from synthvlm_dagster.scores.naming import scores_table

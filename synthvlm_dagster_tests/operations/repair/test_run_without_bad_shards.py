@@ -5,7 +5,7 @@ import pytest
 
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.definitions import build_definitions
-from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.operations.run import Pipeline
 from synthvlm_dagster.recipe import Selection
 from synthvlm_dagster.scores.naming import scores_table
