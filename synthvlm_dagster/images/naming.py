@@ -7,7 +7,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
-from synthvlm_dagster.images.content_credentials import credentials_identity
 from synthvlm_dagster.recipe import Generation, Recipe
 from synthvlm_dagster.recipe.plain import without_folders
 
@@ -42,6 +41,8 @@ def generator_name(recipe: Recipe) -> str:
         ModelError: a model written as a path is not there.
         RecipeError: the certificate of the recipe's content credentials cannot be read.
     """
+    from synthvlm_dagster.images.content_credentials import credentials_identity
+
     generation = recipe.generation
     weights = [model_identity(generation.model, generation.revision)]
     if generation.refiner:

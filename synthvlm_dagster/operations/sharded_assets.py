@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from synthvlm_dagster.attempts.assets import further_attempts, further_work
 from synthvlm_dagster.attempts.reading import ShardReader
-from synthvlm_dagster.attempts.state import State
 from synthvlm_dagster.images.assets import generated_images, image_work
 from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.operations.shard_versions import attempts_versions, images_versions, scores_versions
@@ -18,6 +18,9 @@ from synthvlm_dagster.orchestration.shards import RunContext, ShardWork
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.assets import image_scores, score_work
 from synthvlm_dagster.scores.naming import scores_table
+
+if TYPE_CHECKING:
+    from synthvlm_dagster.attempts.state import State
 
 
 @dataclass(frozen=True)

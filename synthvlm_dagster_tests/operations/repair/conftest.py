@@ -140,5 +140,5 @@ def operated(
             operated.generators += 1
             return NoiseGenerator()
 
-        monkeypatch.setattr("synthvlm_dagster.images.assets.DiffusersGenerator", noise)
+        monkeypatch.setattr("synthvlm_dagster.images.generators.DiffusersGenerator", noise)
         yield operated

@@ -60,6 +60,6 @@ def test_what_a_check_forbids_is_not_selected_from(operated, run, monkeypatch):
         def decode(self, latents):
             return [plain(0) for _ in latents]
 
-    monkeypatch.setattr("synthvlm_dagster.images.assets.DiffusersGenerator", lambda _: Black())
+    monkeypatch.setattr("synthvlm_dagster.images.generators.DiffusersGenerator", lambda _: Black())
     assert not run(0.5).succeeded
     assert not operated.storage.has_table(SELECTED)
