@@ -55,7 +55,7 @@ def _assets(definitions: dg.Definitions) -> Iterator[tuple[str, Facts]]:
             yield (
                 key.to_user_string(),
                 {
-                    "says": _first_line(spec.description),
+                    "says": _first_paragraph(spec.description),
                     "group": spec.group_name,
                     "depends on": _listed(sorted(dep.asset_key.to_user_string() for dep in spec.deps)),
                     "kinds": _listed(sorted(spec.kinds)),
@@ -78,7 +78,7 @@ def _checks(definitions: dg.Definitions) -> Iterator[tuple[str, Facts]]:
         yield (
             f"{spec.asset_key.to_user_string()}: {spec.name}",
             {
-                "says": _first_line(spec.description),
+                "says": _first_paragraph(spec.description),
                 "blocks what follows": "yes" if spec.blocking else "no",
                 "partitions": _partitions(spec.partitions_def),
             },
@@ -88,7 +88,7 @@ def _checks(definitions: dg.Definitions) -> Iterator[tuple[str, Facts]]:
 def _jobs(definitions: dg.Definitions) -> Iterator[tuple[str, Facts]]:
     for job in sorted(definitions.jobs or (), key=lambda job: job.name):
         assert isinstance(job, dg.JobDefinition)
-        yield job.name, {"says": _first_line(job.description)}
+        yield job.name, {"says": _first_paragraph(job.description)}
         for op in job.graph.node_dict.values():
             assert isinstance(op.definition, dg.OpDefinition)
             facts = {"pool": op.definition.pool, "settings for one run": _settings(op.definition)}
@@ -101,7 +101,7 @@ def _schedules(definitions: dg.Definitions) -> Iterator[tuple[str, Facts]]:
         yield (
             schedule.name,
             {
-                "says": _first_line(schedule.description),
+                "says": _first_paragraph(schedule.description),
                 "job": schedule.job_name,
                 "starts": f"{schedule.cron_schedule} {schedule.execution_timezone}",
                 "at first": schedule.default_status.value.lower(),
@@ -115,7 +115,7 @@ def _sensors(definitions: dg.Definitions) -> Iterator[tuple[str, Facts]]:
         yield (
             sensor.name,
             {
-                "says": _first_line(sensor.description),
+                "says": _first_paragraph(sensor.description),
                 "kind": sensor.sensor_type.value.lower(),
                 "looks every": f"{sensor.minimum_interval_seconds or 30} s",
                 "at first": sensor.default_status.value.lower(),
@@ -176,8 +176,8 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-def _first_line(description: str | None) -> str:
-    return (description or "").strip().partition("\n")[0]
+def _first_paragraph(description: str | None) -> str:
+    return " ".join((description or "").strip().partition("\n\n")[0].split())
 
 
 if __name__ == "__main__":

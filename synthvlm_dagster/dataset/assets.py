@@ -15,7 +15,6 @@ from synthvlm_dagster.dataset.settings import (
     report_settings,
     selection_settings,
 )
-from synthvlm_dagster.dataset.withdrawn import delete_withdrawn
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.markdown import shortened
@@ -66,6 +65,7 @@ def selected_pairs(dataset: Dataset) -> dg.AssetsDefinition:
         from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
         from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, competing_images, select_with_reasons
         from synthvlm_dagster.dataset.set_aside import set_aside_counts
+        from synthvlm_dagster.dataset.withdrawn import delete_withdrawn
         from synthvlm_dagster.scores.embeddings import embeddings_by_shard
         from synthvlm_dagster.scores.merit import weighted_score
 

@@ -200,7 +200,7 @@ def test_a_store_that_does_not_answer_is_left_to_itself(make_looks, folder, monk
     import threading
 
     answer = threading.Event()
-    real = sensor.look_at_files
+    real = look.look_at_files
 
     def hang(sources: tuple[CaptionSource, ...]) -> dict[str, str]:
         answer.wait(30)
