@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from synthvlm_dagster.images.present import read_images
 
+from synthvlm_dagster.attempts.state import read_images
 from synthvlm_dagster.dataset.exports.card import write_card
 from synthvlm_dagster.dataset.exports.export import Export, Verdict, say_nothing
 from synthvlm_dagster.dataset.exports.listing import all_exports
