@@ -28,9 +28,9 @@ import yaml
 
 from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.images.generators import DiffusersGenerator
+from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.images.plan import PLAN_TABLE, plan_attempts
 from synthvlm_dagster.images.shard import ShardSummary
-from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe import Attempts, Recipe, load_recipe
 from synthvlm_dagster.recipe.loading import parse_recipe
 from synthvlm_dagster.scores.clip import ClipScorer

@@ -26,7 +26,8 @@ from unittest.mock import patch
 import polars as pl
 
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
-from synthvlm_dagster.recipe import RECIPE_VARIABLE, load_recipe
+from synthvlm_dagster.recipe import load_recipe
+from synthvlm_dagster.recipe.active import RECIPE_VARIABLE
 from synthvlm_dagster.recipe.model import STORAGE_VARIABLE
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.end_to_end.project import make_project

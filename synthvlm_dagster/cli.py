@@ -15,15 +15,8 @@ from rich.console import Console
 
 from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.operations.home import PROJECT_FILES, lay_out_dagster_home, project_file, set_dagster_home
-from synthvlm_dagster.recipe import (
-    RECIPE_FILE,
-    RECIPE_VARIABLE,
-    RECIPES_FOLDER,
-    active_recipe,
-    active_recipe_name,
-    load_recipe,
-    packaged_recipes,
-)
+from synthvlm_dagster.recipe import RECIPE_FILE, RECIPES_FOLDER, load_recipe, packaged_recipes
+from synthvlm_dagster.recipe.active import RECIPE_VARIABLE, active_recipe, active_recipe_name
 
 if TYPE_CHECKING:
     from synthvlm_dagster.operations.run import Pipeline

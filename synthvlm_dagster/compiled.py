@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numba
 
-_Function = TypeVar("_Function", bound=Callable)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def compiled(function: _Function) -> _Function:

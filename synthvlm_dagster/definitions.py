@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from synthvlm_dagster.attempts.state import ShardReader
+from synthvlm_dagster.attempts.reading import ShardReader
 from synthvlm_dagster.captions.assets import caption_assets
 from synthvlm_dagster.captions.checks import caption_checks
 from synthvlm_dagster.dataset.assets import dataset_assets
@@ -16,19 +16,21 @@ from synthvlm_dagster.images.assets import planned_attempts
 from synthvlm_dagster.images.checks import image_checks
 from synthvlm_dagster.operations.arrival.sensor import new_captions
 from synthvlm_dagster.operations.automation import dataset_follows_scores, watched
+from synthvlm_dagster.operations.names import REPAIR_JOB
 from synthvlm_dagster.operations.notifications.failed_runs import failed_runs
 from synthvlm_dagster.operations.refresh import REFRESH_JOB, refresh_dataset
 from synthvlm_dagster.operations.regeneration.job import REGENERATE_JOB, regenerate_weak_pairs
 from synthvlm_dagster.operations.repair.job import repair_shards
 from synthvlm_dagster.operations.repair.sensor import repair_failed_shards
-from synthvlm_dagster.operations.run import REPAIR_JOB
 from synthvlm_dagster.operations.runs.executor import watched_in_process_executor
 from synthvlm_dagster.operations.runs.sensors import dead_runs, lost_retries
 from synthvlm_dagster.operations.schedules import schedules
 from synthvlm_dagster.operations.sharded_assets import sharded_assets
 from synthvlm_dagster.operations.terminal_log import terminal_log
+from synthvlm_dagster.orchestration.code_references import linked_to_code
 from synthvlm_dagster.orchestration.dataset import Dataset
-from synthvlm_dagster.recipe import Recipe, active_recipe
+from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.recipe.active import active_recipe
 from synthvlm_dagster.scores.checks import score_checks
 
 
@@ -66,7 +68,7 @@ def _definitions(dataset: Dataset) -> dg.Definitions:
     }
     keys = {key for asset in assets for key in asset.keys}
     return dg.Definitions(
-        assets=assets,
+        assets=linked_to_code(assets),
         asset_checks=[
             *caption_checks(dataset),
             *image_checks(dataset, read.images),

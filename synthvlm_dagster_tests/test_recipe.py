@@ -5,15 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synthvlm_dagster.errors import RecipeError
-from synthvlm_dagster.recipe import (
-    RECIPE_FILE,
-    RECIPE_VARIABLE,
-    Recipe,
-    active_recipe_name,
-    load_recipe,
-    packaged_recipes,
-    parse_recipe,
-)
+from synthvlm_dagster.recipe import RECIPE_FILE, Recipe, load_recipe, packaged_recipes, parse_recipe
+from synthvlm_dagster.recipe.active import RECIPE_VARIABLE, active_recipe_name
 from synthvlm_dagster_tests.smallest_recipe import SMALLEST
 
 

@@ -37,6 +37,7 @@ def installed(tmp_path_factory):
 def test_recipes_models_and_captions_are_inside(installed):
     package = installed / "synthvlm_dagster"
     for file in (
+        "py.typed",
         "recipes/demo.yaml",
         "recipes/synthvlm-100k.yaml",
         "project/dagster.yaml",

@@ -1,12 +1,11 @@
 """What Dagster sees of adaptive best-of-N: the attempts that the scores ask for, made and measured."""
 
 from collections.abc import Generator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import polars as pl
 
-from synthvlm_dagster.attempts.state import ShardReader, State
+from synthvlm_dagster.attempts.reading import ShardReader
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.assets import generated_images, image_maker
 from synthvlm_dagster.orchestration.dataset import Dataset
@@ -22,7 +21,11 @@ from synthvlm_dagster.orchestration.shards import (
 from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster.scores.assets import image_scorer, image_scores
 from synthvlm_dagster.scores.naming import scores_table
-from synthvlm_dagster.scores.table import SCORES_COLUMNS, scores_schema
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from synthvlm_dagster.attempts.state import State
 
 
 def further_attempts(dataset: Dataset) -> dg.AssetsDefinition:
@@ -81,8 +84,12 @@ def further_work(context: RunContext, dataset: Dataset) -> ShardWork:
     return ShardWork(rounds, makes_inputs=True)
 
 
-def _describe(state: State, shard: str) -> Made:
+def _describe(state: "State", shard: str) -> Made:
     """A shard's further attempts, all rounds together."""
+    import polars as pl
+
+    from synthvlm_dagster.scores.table import SCORES_COLUMNS, scores_schema
+
     recipe, attempts, tried = state.images.recipe, state.attempts, state.tried()
     best = tried.group_by("caption_id").agg(
         at_first=pl.col("weighted_score").filter(pl.col("attempt") < attempts.fewest).max(),
@@ -109,6 +116,6 @@ def _describe(state: State, shard: str) -> Made:
     return Made(attempts_of_shard_version(recipe, shard, attempts, tried["image_id"]), metadata)
 
 
-def attempts_of_shard_version(recipe: Recipe, shard: str, attempts: Attempts, image_ids: pl.Series) -> str:
+def attempts_of_shard_version(recipe: Recipe, shard: str, attempts: Attempts, image_ids: "pl.Series") -> str:
     """Version of a shard's further attempts, of which `image_ids` are planned with them."""
     return fingerprint(scores_table(recipe, shard), attempts, image_ids.sort().to_list())

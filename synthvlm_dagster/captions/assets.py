@@ -1,13 +1,10 @@
 """What Dagster sees of the first stage: the captions as found, the kept and the rejected."""
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
-import polars as pl
 
-from synthvlm_dagster.captions.curate import CURATION_COLUMNS, Curator
-from synthvlm_dagster.captions.kept_by_template import write_kept_by_template
 from synthvlm_dagster.captions.made_from import (
     CURATION_CODE,
     RAW_CODE,
@@ -17,29 +14,19 @@ from synthvlm_dagster.captions.made_from import (
     raw_settings,
     source_version,
 )
-from synthvlm_dagster.captions.measures.costly import costs_of_measuring, measurement_stores
-from synthvlm_dagster.captions.readers import RAW_COLUMNS, RAW_SCHEMA, read_captions
-from synthvlm_dagster.captions.summaries import (
-    borderline_markdown,
-    kept_by_template_markdown,
-    measurements_markdown,
-    most_rejected_markdown,
-    problems_by_source,
-    rejections_by_rule,
-    rejections_markdown,
-    sources_markdown,
-    statistics_markdown,
-)
 from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.markdown import shortened
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.launchpad import OneRun, curation_of_one_run
 from synthvlm_dagster.orchestration.metadata import markdown, table_metadata
-from synthvlm_dagster.store.storage import Storage
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from synthvlm_dagster.store.storage import Storage
 
 _ROWS_SHOWN = 10
-_DESCRIPTIONS = {**RAW_COLUMNS, **CURATION_COLUMNS}
 
 
 def caption_assets(dataset: Dataset) -> list[dg.AssetsDefinition]:
@@ -61,6 +48,9 @@ def raw_captions(dataset: Dataset) -> dg.AssetsDefinition:
 
         One row is one caption, or one row of a file that holds no usable caption, with the reason.
         """
+        from synthvlm_dagster.captions.readers import RAW_SCHEMA, read_captions
+        from synthvlm_dagster.captions.summaries import problems_by_source, sources_markdown
+
         recipe, storage = dataset.recipe, dataset.storage
         version = source_version(recipe.sources)
         origin = RawOrigin(recipe)
@@ -116,6 +106,22 @@ def curate(dataset: Dataset) -> dg.AssetsDefinition:
         config: one_run,  # type: ignore[valid-type]
     ) -> Iterator[dg.MaterializeResult]:
         """Judge every raw caption by the rules of the recipe."""
+        import polars as pl
+
+        from synthvlm_dagster.captions.curate import Curator
+        from synthvlm_dagster.captions.kept_by_template import write_kept_by_template
+        from synthvlm_dagster.captions.measures.costly import costs_of_measuring, measurement_stores
+        from synthvlm_dagster.captions.readers import RAW_SCHEMA
+        from synthvlm_dagster.captions.summaries import (
+            borderline_markdown,
+            kept_by_template_markdown,
+            measurements_markdown,
+            most_rejected_markdown,
+            rejections_by_rule,
+            rejections_markdown,
+            statistics_markdown,
+        )
+
         recipe, storage = dataset.recipe, dataset.storage
         recipe, one_run, set_for_this_run = cast("OneRun", config).apply(recipe, context.log)
         record = curation_made_from(recipe, storage.version(RAW), one_run)
@@ -167,17 +173,31 @@ def curate(dataset: Dataset) -> dg.AssetsDefinition:
     return curate
 
 
-def _table(storage: Storage, table: str, captions: pl.LazyFrame) -> dict[str, Any]:
+def _table(storage: "Storage", table: str, captions: "pl.LazyFrame") -> dict[str, Any]:
+    import polars as pl
+
     count = captions.select(pl.len()).collect().item()
-    return table_metadata(storage, table, row_count=count, schema=captions.collect_schema(), descriptions=_DESCRIPTIONS)
+    return table_metadata(
+        storage, table, row_count=count, schema=captions.collect_schema(), descriptions=_descriptions()
+    )
 
 
-def _preview(captions: pl.LazyFrame, *columns: str) -> dg.TableMetadataValue:
+def _preview(captions: "pl.LazyFrame", *columns: str) -> dg.TableMetadataValue:
+    import polars as pl
+
     shown = captions.select(columns).head(_ROWS_SHOWN).collect()
     rows = shown.with_columns(pl.col(pl.String).fill_null("")).to_dicts()
+    descriptions = _descriptions()
     return dg.MetadataValue.table(
         [dg.TableRecord({**row, "text": shortened(row["text"])}) for row in rows],
         schema=dg.TableSchema(
-            [dg.TableColumn(name, str(dtype), _DESCRIPTIONS[name]) for name, dtype in shown.schema.items()]
+            [dg.TableColumn(name, str(dtype), descriptions[name]) for name, dtype in shown.schema.items()]
         ),
     )
+
+
+def _descriptions() -> dict[str, str]:
+    from synthvlm_dagster.captions.curate import CURATION_COLUMNS
+    from synthvlm_dagster.captions.readers import RAW_COLUMNS
+
+    return {**RAW_COLUMNS, **CURATION_COLUMNS}

@@ -1,9 +1,7 @@
 """What must hold of the captions before a GPU spends time on them."""
 
 import dagster as dg
-import polars as pl
 
-from synthvlm_dagster.captions.summaries import problems_by_source, rejections_by_rule, unmeasured_by_rule
 from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
 from synthvlm_dagster.orchestration.dataset import Dataset
 
@@ -24,6 +22,10 @@ def rows_are_readable(dataset: Dataset) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=dataset.key("raw_captions"))
     def rows_are_readable() -> dg.AssetCheckResult:
         """Of each source, at most 1 % of the rows have no usable caption."""
+        import polars as pl
+
+        from synthvlm_dagster.captions.summaries import problems_by_source
+
         storage = dataset.storage
         by_source = problems_by_source(storage.scan(RAW))
         faulty = by_source.filter(pl.col("unreadable") > MOST_UNREADABLE * pl.col("rows")).to_dicts()
@@ -49,6 +51,10 @@ def captions_are_left(dataset: Dataset) -> dg.AssetChecksDefinition:
     )
     def captions_are_left() -> dg.AssetCheckResult:
         """Curation keeps at least one caption."""
+        import polars as pl
+
+        from synthvlm_dagster.captions.summaries import rejections_by_rule
+
         recipe, storage = dataset.recipe, dataset.storage
         count = storage.scan(CURATED).select(pl.len()).collect().item()
         if count:
@@ -72,6 +78,8 @@ def every_rule_was_measured(dataset: Dataset) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=dataset.key("curated_captions"))
     def every_rule_was_measured() -> dg.AssetCheckResult:
         """No caption was kept for want of a statistic: without its image, without an answer of the judge."""
+        from synthvlm_dagster.captions.summaries import unmeasured_by_rule
+
         storage = dataset.storage
         unmeasured = unmeasured_by_rule(storage.scan(CURATED)).rows()
         named = ", ".join(f"{rule} ({captions:,})" for rule, captions in unmeasured)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
-from synthvlm_dagster.captions.files import SourceFile, find_files
-from synthvlm_dagster.captions.flagged_words import read_flagged_words
 from synthvlm_dagster.captions.tables import RAW
 from synthvlm_dagster.contents import content_of
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
 from synthvlm_dagster.recipe import CaptionSource, Recipe
 from synthvlm_dagster.recipe.plain import named, plain_settings
 from synthvlm_dagster.store.made_from import MadeFrom
-from synthvlm_dagster.store.storage import Storage
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from synthvlm_dagster.captions.files import SourceFile
+    from synthvlm_dagster.store.storage import Storage
 
 RAW_CODE = 3
 CURATION_CODE = 3
@@ -109,6 +110,8 @@ class RawOrigin:
 
     def saw(self, rows: pl.DataFrame) -> None:
         """Take note of rows that name images by relative paths: the table holds the places of these."""
+        import polars as pl
+
         uris = rows.lazy().filter(pl.col("image_uri").is_not_null())
         for name, folder in self._folders.items():
             if name not in self._named:
@@ -165,6 +168,8 @@ def source_content(source: CaptionSource) -> str:
         CaptionSourceError: the source's files are not there.
         ModelError: a file cannot be read.
     """
+    from synthvlm_dagster.captions.files import find_files
+
     files = find_files(source)
     return f"{posixpath.basename(files[0].name)}#{fingerprint([(file.name, _file_content(file)) for file in files])}"
 
@@ -175,6 +180,8 @@ def image_folder(source: CaptionSource) -> str:
     Raises:
         CaptionSourceError: the source's files are not there.
     """
+    from synthvlm_dagster.captions.files import find_files
+
     if source.image_root:
         return source.image_root.rstrip("/")
     return posixpath.commonprefix([file.siblings[0] for file in find_files(source)])
@@ -190,6 +197,8 @@ def _file_content(file: SourceFile) -> str:
 
 
 def _words_identity(location: str) -> str:
+    from synthvlm_dagster.captions.flagged_words import read_flagged_words
+
     name = posixpath.basename(location)
     if Path(location).is_file():
         return f"{name}#{content_of(Path(location))}"

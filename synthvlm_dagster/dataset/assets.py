@@ -1,32 +1,20 @@
 """What Dagster sees of the fourth stage: the selected pairs, their exports and the report."""
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
-import polars as pl
 
-from synthvlm_dagster.dataset.coverage import complete_scores, score_coverage
-from synthvlm_dagster.dataset.exports.card import CARD, CARD_FOLDER, write_card
 from synthvlm_dagster.dataset.exports.export import Export
 from synthvlm_dagster.dataset.exports.listing import all_exports
-from synthvlm_dagster.dataset.made_from import (
+from synthvlm_dagster.dataset.report.cost import GENERATION, SCORING
+from synthvlm_dagster.dataset.settings import (
     CARD_CODE,
     REPORT_CODE,
     SELECTION_CODE,
-    Origins,
     card_settings,
-    recorded_pairs,
     report_settings,
     selection_settings,
 )
-from synthvlm_dagster.dataset.made_with import recipe_as_made
-from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
-from synthvlm_dagster.dataset.report.cost import GENERATION, SCORING
-from synthvlm_dagster.dataset.report.page import FOLDER as REPORT_FOLDER
-from synthvlm_dagster.dataset.report.page import preview, write_report
-from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, competing_images, select_with_reasons
-from synthvlm_dagster.dataset.set_aside import set_aside_counts
-from synthvlm_dagster.dataset.withdrawn import delete_withdrawn
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.markdown import shortened
@@ -34,14 +22,11 @@ from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.launchpad import OneRun, selection_of_one_run
 from synthvlm_dagster.orchestration.metadata import markdown, rows_metadata, table_metadata
 from synthvlm_dagster.orchestration.shards import recorded_work
-from synthvlm_dagster.scores.embeddings import embeddings_by_shard
 from synthvlm_dagster.scores.made_from import REFERENCES_CODE, references_settings
-from synthvlm_dagster.scores.merit import weighted_score
 from synthvlm_dagster.scores.naming import scorer_name
-from synthvlm_dagster.scores.references import SUMMARY as REFERENCES
-from synthvlm_dagster.scores.references import SUMMARY_COLUMNS as REFERENCES_COLUMNS
-from synthvlm_dagster.scores.references import measure_references
-from synthvlm_dagster.text_histogram import text_histogram
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _MEASURES = ("clip_score", "ssim", "weighted_score")
 _PAIRS_SHOWN = 8
@@ -75,6 +60,15 @@ def selected_pairs(dataset: Dataset) -> dg.AssetsDefinition:
         One row is one selected image with its caption, scores and rank. What an audit sets aside stands with its reason
         in `dataset/set_aside`.
         """
+        from synthvlm_dagster.dataset.coverage import complete_scores, score_coverage
+        from synthvlm_dagster.dataset.made_from import Origins
+        from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
+        from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, competing_images, select_with_reasons
+        from synthvlm_dagster.dataset.set_aside import set_aside_counts
+        from synthvlm_dagster.dataset.withdrawn import delete_withdrawn
+        from synthvlm_dagster.scores.embeddings import embeddings_by_shard
+        from synthvlm_dagster.scores.merit import weighted_score
+
         recipe, storage = dataset.recipe, dataset.storage
         recipe, one_run, set_for_this_run = cast("OneRun", config).apply(recipe, context.log)
         record = Origins(recipe, storage, one_run).of("selected_pairs")
@@ -131,6 +125,8 @@ def export_of_pairs(dataset: Dataset, export: Export) -> dg.AssetsDefinition:
         code_version=f"{export.code}-{fingerprint(export.settings(dataset.recipe))}",
     )
     def export_of_pairs(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        from synthvlm_dagster.dataset.made_from import recorded_pairs
+
         recipe, storage = dataset.recipe, dataset.storage
         with recorded_pairs(export.asset, recipe, storage):
             written = export.write(recipe, storage, context.log.info)
@@ -164,6 +160,12 @@ def reference_scores(dataset: Dataset) -> dg.AssetsDefinition:
         One row is one dataset of the recipe's `comparisons`, of which a seeded sample is measured. What was measured
         before is not measured again.
         """
+        from synthvlm_dagster.dataset.made_from import Origins
+        from synthvlm_dagster.dataset.made_with import recipe_as_made
+        from synthvlm_dagster.scores.references import SUMMARY as REFERENCES
+        from synthvlm_dagster.scores.references import SUMMARY_COLUMNS as REFERENCES_COLUMNS
+        from synthvlm_dagster.scores.references import measure_references
+
         recipe, storage = dataset.recipe, dataset.storage
         record = Origins(recipe, storage).of("reference_scores")
         summary = measure_references(recipe_as_made(recipe, storage), storage, record, on_progress=context.log.info)
@@ -196,6 +198,9 @@ def dataset_card(dataset: Dataset) -> dg.AssetsDefinition:
     )
     def dataset_card() -> dg.MaterializeResult:
         """What the dataset is, how it was made and from what, its licences and limits, as a page of Markdown."""
+        from synthvlm_dagster.dataset.exports.card import CARD, CARD_FOLDER, write_card
+        from synthvlm_dagster.dataset.made_from import recorded_pairs
+
         recipe, storage = dataset.recipe, dataset.storage
         with recorded_pairs("dataset_card", recipe, storage):
             card = write_card(recipe, storage)
@@ -231,6 +236,10 @@ def quality_report(dataset: Dataset) -> dg.AssetsDefinition:
     )
     def quality_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """One web page to look at: what each step kept, the scores of generated and selected images, and examples."""
+        from synthvlm_dagster.dataset.made_from import recorded_pairs
+        from synthvlm_dagster.dataset.report.page import FOLDER as REPORT_FOLDER
+        from synthvlm_dagster.dataset.report.page import preview, write_report
+
         recipe, storage = dataset.recipe, dataset.storage
         generation = recorded_work(
             context.instance, dataset.key("generated_images"), "images_made_now", generator=generator_name(recipe)
@@ -259,11 +268,13 @@ def _last_scores(dataset: Dataset) -> list[dg.AssetKey]:
     return [dataset.key(name) for name in names]
 
 
-def _means(measures: dict[str, pl.DataFrame]) -> dict[str, Any]:
+def _means(measures: "dict[str, pl.DataFrame]") -> dict[str, Any]:
     return {f"mean_{column}_{name}": frame[column].mean() for column in _MEASURES for name, frame in measures.items()}
 
 
-def _histograms(measures: dict[str, pl.DataFrame]) -> dict[str, Any]:
+def _histograms(measures: "dict[str, pl.DataFrame]") -> dict[str, Any]:
+    from synthvlm_dagster.text_histogram import text_histogram
+
     shown = ("generated", "selected")
     return {
         f"{column}_histogram": markdown(text_histogram({name: measures[name][column] for name in shown}))
@@ -271,7 +282,9 @@ def _histograms(measures: dict[str, pl.DataFrame]) -> dict[str, Any]:
     }
 
 
-def _shown(pairs: pl.DataFrame) -> dg.TableMetadataValue:
+def _shown(pairs: "pl.DataFrame") -> dg.TableMetadataValue:
+    import polars as pl
+
     rounded = pairs.select("rank", "text", pl.col(*_MEASURES).round(4), "image_id")
     return dg.MetadataValue.table(
         [dg.TableRecord({**row, "text": shortened(row["text"])}) for row in rounded.to_dicts()]

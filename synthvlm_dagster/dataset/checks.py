@@ -2,13 +2,8 @@
 
 import dagster as dg
 
-from synthvlm_dagster.dataset.coverage import complete_scores, score_coverage
 from synthvlm_dagster.dataset.exports.export import Export
 from synthvlm_dagster.dataset.exports.listing import all_exports
-from synthvlm_dagster.dataset.integrity import absent_images, selection_faults, unreadable_images
-from synthvlm_dagster.dataset.made_with import recipe_as_made
-from synthvlm_dagster.dataset.pairs import SELECTED
-from synthvlm_dagster.dataset.selection import selected_count
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.store.made_from import FOLDERS_RECORD
 
@@ -33,6 +28,12 @@ def exactly_k_unique_pairs(dataset: Dataset) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=dataset.key("selected_pairs"), blocking=True)
     def exactly_k_unique_pairs() -> dg.AssetCheckResult:
         """As many pairs as the recipe asks for, each image and caption once, ranked without gaps."""
+        from synthvlm_dagster.dataset.coverage import complete_scores
+        from synthvlm_dagster.dataset.integrity import selection_faults
+        from synthvlm_dagster.dataset.made_with import recipe_as_made
+        from synthvlm_dagster.dataset.pairs import SELECTED
+        from synthvlm_dagster.dataset.selection import selected_count
+
         recipe, storage = dataset.recipe, dataset.storage
         recipe = recipe_as_made(recipe, storage)
         selected = storage.scan(SELECTED).select("image_id", "caption_id", "rank").collect()
@@ -54,6 +55,9 @@ def selected_images_open(dataset: Dataset) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=dataset.key("selected_pairs"), blocking=True)
     def selected_images_open() -> dg.AssetCheckResult:
         """Every selected image is in the store, and decodes (of more than 1,000 a seeded sample)."""
+        from synthvlm_dagster.dataset.integrity import absent_images, unreadable_images
+        from synthvlm_dagster.dataset.pairs import SELECTED
+
         recipe, storage = dataset.recipe, dataset.storage
         selected = storage.scan(SELECTED).select("image_id", "shard").collect()
         if absent := absent_images(recipe, storage, selected):
@@ -79,6 +83,8 @@ def every_image_is_scored(dataset: Dataset) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=dataset.key("selected_pairs"))
     def every_image_is_scored() -> dg.AssetCheckResult:
         """No planned image was left out because it has no score yet; `selection.allow_missing` allows some."""
+        from synthvlm_dagster.dataset.coverage import score_coverage
+
         recipe, storage = dataset.recipe, dataset.storage
         coverage = score_coverage(recipe, storage)
         return dg.AssetCheckResult(

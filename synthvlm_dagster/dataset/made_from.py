@@ -13,12 +13,20 @@ from synthvlm_dagster.attempts.state import State
 from synthvlm_dagster.captions.kept_by_template import KEPT_BY_TEMPLATE
 from synthvlm_dagster.captions.made_from import curation_made_from, raw_captions_made_from_today
 from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
-from synthvlm_dagster.dataset.exports.card import CARD, CARD_FOLDER, source_name
+from synthvlm_dagster.dataset.exports.card import CARD, CARD_FOLDER
 from synthvlm_dagster.dataset.exports.export import Export
 from synthvlm_dagster.dataset.exports.listing import all_exports
 from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
 from synthvlm_dagster.dataset.report.page import FOLDER as REPORT
+from synthvlm_dagster.dataset.settings import (
+    CARD_CODE,
+    REPORT_CODE,
+    SELECTION_CODE,
+    card_settings,
+    report_settings,
+    selection_settings,
+)
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.made_from import plan_made_from
@@ -26,17 +34,12 @@ from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.plan import PLAN_TABLE
 from synthvlm_dagster.orchestration.one_run import changes, recipe_of_table
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.recipe.plain import plain_settings
 from synthvlm_dagster.scores.made_from import judges_contents, references_made_from
 from synthvlm_dagster.scores.naming import scorer_name
 from synthvlm_dagster.scores.references import SUMMARY
 from synthvlm_dagster.store.made_from import MadeFrom, in_words
 from synthvlm_dagster.store.rows_version import rows_version
 from synthvlm_dagster.store.storage import WHOLE_TABLE, Storage
-
-SELECTION_CODE = 2
-CARD_CODE = 2
-REPORT_CODE = 3
 
 PLACES = {
     "raw_captions": RAW,
@@ -56,28 +59,6 @@ _WRITTEN_WITH = {
     "selected_pairs": (f"{SET_ASIDE}/{WHOLE_TABLE}",),
 }
 """Files that are written together with a table, by asset."""
-_ABOUT_HOW_IT_RUNS = (
-    "operations",
-    "storage",
-    "shards_per_run",
-    "batch_size",
-    "device",
-    "compile",
-    "fuse_qkv",
-    "images_per_chunk",
-    "content_credentials",
-    "base_url",
-    "api_key_variable",
-    "concurrency",
-    "requests_per_minute",
-    "max_retries",
-    "timeout_seconds",
-    "price_per_million_input_tokens",
-    "price_per_million_output_tokens",
-)
-"""Settings, at any depth, of which nothing that is published tells."""
-_DRAWN = ("random", "audited")
-"""Strategies that the recipe's seed has a part in."""
 
 
 class Origins:
@@ -240,37 +221,6 @@ class Origins:
         images = self._state.images
         ids = (rows.select("image_id", "shard").sort("image_id") for rows in (images.present, images.failed))
         return fingerprint(generator_name(self._recipe), [rows_version(rows) for rows in ids])
-
-
-def selection_settings(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's part that shapes the selected pairs, but for generator, scorer and judges."""
-    strategy = recipe.selection.strategy
-    return {
-        "selection": plain_settings(recipe.selection, () if strategy == "audited" else ("audit",)),
-        **({"seed": recipe.seed} if strategy in _DRAWN else {}),
-    }
-
-
-def card_settings(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's part that shapes the card, but for generator, scorer and judges."""
-    return _told(recipe, ("comparisons", "report", "price_per_gpu_hour"))
-
-
-def report_settings(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's part that shapes the report, but for generator, scorer and judges."""
-    return _told(recipe, ())
-
-
-def _told(recipe: Recipe, without: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        **plain_settings(recipe, (*_ABOUT_HOW_IT_RUNS, *without)),
-        "exports": _about(recipe),
-        "sources": [source_name(source) for source in recipe.sources],
-    }
-
-
-def _about(recipe: Recipe) -> dict[str, Any]:
-    return {name: getattr(recipe.exports, name) for name in ("licence", "creator", "url")}
 
 
 def why_outdated(asset: str, recipe: Recipe, storage: Storage) -> str | None:

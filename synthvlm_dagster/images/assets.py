@@ -1,36 +1,33 @@
 """What Dagster sees of the second stage: the plan, and each shard's images."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
-import polars as pl
 
 from synthvlm_dagster.captions.tables import CURATED
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.batches import Batches
 from synthvlm_dagster.images.checks import evaluate_images
-from synthvlm_dagster.images.contact_sheet import contact_sheet
-from synthvlm_dagster.images.content_credentials import check_content_credentials
-from synthvlm_dagster.images.departures import departures
-from synthvlm_dagster.images.generator import Generator
-from synthvlm_dagster.images.generators import DiffusersGenerator
 from synthvlm_dagster.images.licences import check_licence
 from synthvlm_dagster.images.made_from import PLAN_CODE, images_of_shard_version, plan_made_from, plan_settings
 from synthvlm_dagster.images.naming import generator_name, generator_version
-from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, PLAN_TABLE, plan_attempts, write_plan
-from synthvlm_dagster.images.shard import ShardSummary, generate_shard
-from synthvlm_dagster.images.state import PlannedImages
-from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.launchpad import OneRun, attempts_of_one_run
 from synthvlm_dagster.orchestration.metadata import table_metadata
 from synthvlm_dagster.orchestration.shards import Made, ShardWork, making, materialize_each_shard
 
+if TYPE_CHECKING:
+    import polars as pl
+
+    from synthvlm_dagster.images.generator import Generator
+    from synthvlm_dagster.images.shard import ShardSummary
+    from synthvlm_dagster.images.state import PlannedImages
+
 _PICTURES_ON_A_CONTACT_SHEET = 16
 _GIB = 1 << 30
 
-ReadImages = Callable[[str, Callable[[str], None] | None], PlannedImages]
+ReadImages = Callable[[str, Callable[[str], None] | None], "PlannedImages"]
 """Gives what is planned and present of a shard; sets damaged files aside, and tells it, where the second is given."""
 
 
@@ -53,6 +50,9 @@ def planned_attempts(dataset: Dataset) -> dg.AssetsDefinition:
 
         One row is one image to make.
         """
+        from synthvlm_dagster.images.departures import departures
+        from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, PLAN_TABLE, plan_attempts, write_plan
+
         recipe, storage = dataset.recipe, dataset.storage
         recipe, one_run, set_for_this_run = cast("OneRun", config).apply(recipe, context.log)
         record = plan_made_from(recipe, storage.version(CURATED), one_run)
@@ -114,12 +114,15 @@ def image_work(dataset: Dataset, read: ReadImages, log: dg.DagsterLogManager) ->
     return ShardWork(making(lambda shard: make(read(shard, log.warning))))
 
 
-def image_maker(dataset: Dataset, log: dg.DagsterLogManager) -> Callable[[PlannedImages], Made]:
+def image_maker(dataset: Dataset, log: dg.DagsterLogManager) -> "Callable[[PlannedImages], Made]":
     """What makes the missing images of a shard, read with `on_damage`, with one model for all shards.
 
     Raises:
         RecipeError: the model's licence has to be accepted first, or its images cannot be signed.
     """
+    from synthvlm_dagster.images.content_credentials import check_content_credentials
+    from synthvlm_dagster.images.generators import DiffusersGenerator
+
     recipe = dataset.recipe
     check_licence(recipe.generation)
     check_content_credentials(recipe.generation)
@@ -129,9 +132,12 @@ def image_maker(dataset: Dataset, log: dg.DagsterLogManager) -> Callable[[Planne
 
 
 def make_images(
-    dataset: Dataset, images: PlannedImages, generator: Generator, batches: Batches, log: dg.DagsterLogManager
+    dataset: Dataset, images: "PlannedImages", generator: "Generator", batches: Batches, log: dg.DagsterLogManager
 ) -> Made:
     """Make the images of a shard that are missing, and describe the shard of `generated_images`."""
+    from synthvlm_dagster.images.shard import generate_shard
+    from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA
+
     recipe = images.recipe
     summary = generate_shard(images, generator, log.info, batches, log.warning)
     ids = images.present["image_id"]
@@ -148,7 +154,7 @@ def make_images(
     return Made(images_of_shard_version(recipe, ids), metadata, lambda: evaluate_images(dataset, images))
 
 
-def _work_done(summary: ShardSummary, price_per_gpu_hour: float | None) -> dict[str, Any]:
+def _work_done(summary: "ShardSummary", price_per_gpu_hour: float | None) -> dict[str, Any]:
     """What this materialization made, and what it took."""
     work: dict[str, Any] = {
         "images_made_now": summary.made,
@@ -167,13 +173,17 @@ def _work_done(summary: ShardSummary, price_per_gpu_hour: float | None) -> dict[
     return work
 
 
-def _failures(images: PlannedImages) -> dict[str, Any]:
+def _failures(images: "PlannedImages") -> dict[str, Any]:
     """How many of the shard's images could not be made, and why."""
     problems = images.failed["problem"].value_counts(sort=True)
     return {"failed_images": int(problems["count"].sum()), "failures_by_reason": dict(problems.iter_rows())}
 
 
-def _contact_sheet(images: pl.LazyFrame) -> str:
+def _contact_sheet(images: "pl.LazyFrame") -> str:
+    import polars as pl
+
+    from synthvlm_dagster.images.contact_sheet import contact_sheet
+
     one_per_caption = images.filter(pl.col("attempt") == 0)
     shown = one_per_caption.select("image", "text").head(_PICTURES_ON_A_CONTACT_SHEET).collect()
     return contact_sheet([(image["bytes"], text) for image, text in shown.iter_rows()])

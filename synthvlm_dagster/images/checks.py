@@ -1,17 +1,18 @@
 """What must hold before GPU time goes into scores."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from synthvlm_dagster.images.inspection import inspect_shard
-from synthvlm_dagster.images.plan import PLAN_TABLE
-from synthvlm_dagster.images.state import PlannedImages
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.shards import worst_of
 
+if TYPE_CHECKING:
+    from synthvlm_dagster.images.state import PlannedImages
 
-def image_checks(dataset: Dataset, read: Callable[[str], PlannedImages]) -> list[dg.AssetChecksDefinition]:
+
+def image_checks(dataset: Dataset, read: "Callable[[str], PlannedImages]") -> list[dg.AssetChecksDefinition]:
     """The checks of the second stage; `read` gives what is planned and present of a shard."""
     return [something_to_make(dataset), sound_images(dataset, read)]
 
@@ -22,6 +23,8 @@ def something_to_make(dataset: Dataset) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=dataset.key("planned_attempts"), blocking=True)
     def something_to_make() -> dg.AssetCheckResult:
         """At least one image is planned: some caption survived curation."""
+        from synthvlm_dagster.images.plan import PLAN_TABLE
+
         storage = dataset.storage
         images = storage.scan(PLAN_TABLE).select("caption_id").collect().height
         return dg.AssetCheckResult(
@@ -35,7 +38,7 @@ def something_to_make(dataset: Dataset) -> dg.AssetChecksDefinition:
     return something_to_make
 
 
-def sound_images(dataset: Dataset, read: Callable[[str], PlannedImages]) -> dg.AssetChecksDefinition:
+def sound_images(dataset: Dataset, read: "Callable[[str], PlannedImages]") -> dg.AssetChecksDefinition:
     """The check `sound_images` of a dataset."""
 
     @dg.asset_check(asset=dataset.key("generated_images"), partitions_def=dataset.shards, blocking=True)
@@ -46,8 +49,10 @@ def sound_images(dataset: Dataset, read: Callable[[str], PlannedImages]) -> dg.A
     return sound_images
 
 
-def evaluate_images(dataset: Dataset, images: PlannedImages) -> dg.AssetCheckEvaluation:
+def evaluate_images(dataset: Dataset, images: "PlannedImages") -> dg.AssetCheckEvaluation:
     """Evaluation of `sound_images` for one shard; a few flat or failed images only warn."""
+    from synthvlm_dagster.images.inspection import inspect_shard
+
     found = inspect_shard(images)
     failed = sum(found.failed.values())
     reasons = ", ".join(f"{count} {problem}" for problem, count in found.failed.items())

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import polars as pl
 
 from synthvlm_dagster.captions.tables import CURATED, RAW
+from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.images.plan import PLAN_TABLE
-from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.chunks import rows_by_shard
 from synthvlm_dagster.store.storage import UNREADABLE_TABLE, Storage

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster.recipe.plain import plain_settings
 from synthvlm_dagster.store.made_from import MadeFrom
+
+if TYPE_CHECKING:
+    import polars as pl
 
 PLAN_CODE = 2
 

@@ -7,7 +7,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
-from synthvlm_dagster.images.content_credentials import credentials_identity
 from synthvlm_dagster.recipe import Generation, Recipe
 from synthvlm_dagster.recipe.plain import without_folders
 
@@ -42,6 +41,8 @@ def generator_name(recipe: Recipe) -> str:
         ModelError: a model written as a path is not there.
         RecipeError: the certificate of the recipe's content credentials cannot be read.
     """
+    from synthvlm_dagster.images.content_credentials import credentials_identity
+
     generation = recipe.generation
     weights = [model_identity(generation.model, generation.revision)]
     if generation.refiner:
@@ -77,3 +78,13 @@ def generator_version(recipe: Recipe) -> str:
 def shard_folder(folder: str, shard: str | None) -> str:
     """Path of a shard's own folder below one that holds those of all shards; without a shard, of that one."""
     return folder if shard is None else f"{folder}/{shard}"
+
+
+def images_table(recipe: Recipe, shard: str | None = None) -> str:
+    """Path of a shard's table in the store; without a shard, of the folder with those of all shards."""
+    return shard_folder(f"images/{generator_name(recipe)}", shard)
+
+
+def failed_images_table(recipe: Recipe, shard: str | None = None) -> str:
+    """Path of the table of a shard's tries that gave no usable picture, or of the folder with those of all shards."""
+    return shard_folder(f"failed_images/{generator_name(recipe)}", shard)

@@ -67,7 +67,7 @@ def draw_images(
         RecipeError: even one image does not fit into the device's memory.
     """
     waiting = deque(prompts)
-    behind: deque[_Batch] = deque()
+    behind: deque[_Batch[P]] = deque()
     with (
         ThreadPoolExecutor(min(_MOST_ENCODERS, os.cpu_count() or 1), "encode") as encoders,
         ThreadPoolExecutor(1, "decode") as decoder,
@@ -104,7 +104,7 @@ def _draw(generator: Generator, prompts: list[P], decoder: ThreadPoolExecutor) -
 
 
 def _collect(
-    behind: deque[_Batch],
+    behind: deque[_Batch[P]],
     allowed: int,
     waiting: deque[P],
     batches: Batches,

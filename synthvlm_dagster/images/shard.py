@@ -11,21 +11,12 @@ from dataclasses import dataclass, field, replace
 
 from synthvlm_dagster.images.batches import Batches
 from synthvlm_dagster.images.generator import Drawn, Generator
-from synthvlm_dagster.images.naming import generator_name
+from synthvlm_dagster.images.naming import failed_images_table, generator_name, images_table
 from synthvlm_dagster.images.pipeline import draw_images
 from synthvlm_dagster.images.provenance import image_provenance
 from synthvlm_dagster.images.soundness import image_problem
 from synthvlm_dagster.images.state import PlannedImages
-from synthvlm_dagster.images.table import (
-    EncodedImage,
-    Try,
-    encode_image,
-    failed_images_table,
-    failed_rows,
-    image_rows,
-    images_table,
-    tries,
-)
+from synthvlm_dagster.images.table import EncodedImage, Try, encode_image, failed_rows, image_rows, tries
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.store.chunks import write_chunk
 

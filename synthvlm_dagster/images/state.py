@@ -8,7 +8,8 @@ from typing import NamedTuple
 import polars as pl
 
 from synthvlm_dagster.errors import StorageError
-from synthvlm_dagster.images.table import FAILED_SCHEMA, IMAGE_SCHEMA, failed_images_table, images_table
+from synthvlm_dagster.images.naming import failed_images_table, images_table
+from synthvlm_dagster.images.table import FAILED_SCHEMA, IMAGE_SCHEMA
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.chunks import in_file, rows_by_shard, set_damaged_aside
 from synthvlm_dagster.store.storage import UNREADABLE_TABLE, Storage

@@ -10,7 +10,6 @@ import polars as pl
 
 from synthvlm_dagster.images.content_credentials import sign
 from synthvlm_dagster.images.identity import image_seed
-from synthvlm_dagster.images.naming import generator_name, shard_folder
 from synthvlm_dagster.images.provenance import Provenance, embedded, model_label
 from synthvlm_dagster.recipe import Generation, Recipe
 
@@ -99,16 +98,6 @@ class EncodedImage(NamedTuple):
     """Pixels."""
     height: int
     """Pixels."""
-
-
-def images_table(recipe: Recipe, shard: str | None = None) -> str:
-    """Path of a shard's table in the store; without a shard, of the folder with those of all shards."""
-    return shard_folder(f"images/{generator_name(recipe)}", shard)
-
-
-def failed_images_table(recipe: Recipe, shard: str | None = None) -> str:
-    """Path of the table of a shard's tries that gave no usable picture, or of the folder with those of all shards."""
-    return shard_folder(f"failed_images/{generator_name(recipe)}", shard)
 
 
 def image_suffix(recipe: Recipe) -> str:

@@ -5,12 +5,16 @@ after the other in its own process, as `synthvlm run` does. It knows only then w
 captions before them are curated.
 """
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 from pydantic import Field
 
 from synthvlm_dagster.operations.failures import failure_in_words
-from synthvlm_dagster.operations.run import Pipeline, Step
 from synthvlm_dagster.orchestration.dataset import Dataset
+
+if TYPE_CHECKING:
+    from synthvlm_dagster.operations.run import Pipeline, Step
 
 REFRESH_JOB = "refresh_dataset"
 REFRESH_OP = "make_missing"
@@ -34,6 +38,8 @@ def refresh_dataset(dataset: Dataset) -> dg.JobDefinition:
     @dg.op(name=dataset.name(REFRESH_OP), pool=REFRESH_POOL)
     def make_missing(context: dg.OpExecutionContext, config: Refresh) -> None:
         """Make everything that is missing or outdated: captions, shards with work left, their scores, the dataset."""
+        from synthvlm_dagster.operations.run import Pipeline
+
         if config.reason:
             context.log.info(config.reason)
         pipeline = Pipeline(context.repository_def, context.instance, dataset)
@@ -56,7 +62,7 @@ def refresh_config(dataset: Dataset, reason: str) -> dg.RunConfig:
 
 
 def make_everything_missing(
-    context: dg.OpExecutionContext, pipeline: Pipeline, selected: set[dg.AssetKey] | None = None
+    context: dg.OpExecutionContext, pipeline: "Pipeline", selected: set[dg.AssetKey] | None = None
 ) -> int:
     """Launch a run for each step that has work left, one after the other, in this process.
 
@@ -74,7 +80,7 @@ def make_everything_missing(
     _record_killed(context.instance)
     launched: list[Step] = []
 
-    def announce(step: Step) -> None:
+    def announce(step: "Step") -> None:
         launched.append(step)
         context.log.info(f"{step.in_words}: {step.reason}")
 

@@ -18,19 +18,13 @@ from synthvlm_dagster.dataset.coverage import score_coverage
 from synthvlm_dagster.dataset.made_from import Origins
 from synthvlm_dagster.dataset.withdrawn import delete_withdrawn
 from synthvlm_dagster.errors import SynthVLMError
+from synthvlm_dagster.operations.names import ASSET_JOB, RANGE_END_TAG, RANGE_START_TAG, REPAIR_JOB, REPAIR_OP
 from synthvlm_dagster.operations.records import record_shards, record_table
 from synthvlm_dagster.operations.runs.tags import worker_tag
 from synthvlm_dagster.operations.runs.watch import watched
 from synthvlm_dagster.operations.sharded_assets import sharded_assets
 from synthvlm_dagster.orchestration.dataset import Dataset
 
-RANGE_START_TAG = "dagster/asset_partition_range_start"
-RANGE_END_TAG = "dagster/asset_partition_range_end"
-ASSET_JOB = "__ASSET_JOB"
-REPAIR_JOB = "repair_shards"
-"""Job that makes shards which are not neighbours in one run; see `repair.job`."""
-REPAIR_OP = "repair"
-"""Its op."""
 _SHARDS_NAMED = 6
 _NO_RETRY = {"dagster/max_retries": "0"}
 """A run in the process of its caller cannot be started again by Dagster; the caller does."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from synthvlm_dagster.attempts.assets import attempts_of_shard_version
-from synthvlm_dagster.attempts.state import State
 from synthvlm_dagster.images.made_from import images_of_shard_version
 from synthvlm_dagster.scores.made_from import scores_of_shard_version
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from synthvlm_dagster.attempts.state import State
 
 _OF_IMAGE = ("shard", "image_id")
 
@@ -35,6 +38,8 @@ def attempts_versions(state: State) -> dict[str, str]:
 
 
 def _by_shard(state: State, images: pl.DataFrame, version: Callable[[str, pl.Series], str]) -> dict[str, str]:
+    import polars as pl
+
     nothing = pl.Series("image_id", [], pl.String)
     of_shard = images.select(_OF_IMAGE).partition_by("shard", as_dict=True)
     ids = {shard: rows["image_id"] for (shard,), rows in of_shard.items()}

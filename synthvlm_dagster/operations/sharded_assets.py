@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from synthvlm_dagster.attempts.assets import further_attempts, further_work
-from synthvlm_dagster.attempts.state import ShardReader, State
+from synthvlm_dagster.attempts.reading import ShardReader
 from synthvlm_dagster.images.assets import generated_images, image_work
-from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.operations.shard_versions import attempts_versions, images_versions, scores_versions
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.shards import RunContext, ShardWork
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.assets import image_scores, score_work
 from synthvlm_dagster.scores.naming import scores_table
+
+if TYPE_CHECKING:
+    from synthvlm_dagster.attempts.state import State
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def sharded_assets(dataset: Dataset) -> list[ShardedAsset]:
             generated_images(dataset, read.images),
             lambda context: image_work(dataset, read.images, context.log),
             lambda state: set(state.images.stored["shard"]),
-            State.shards_to_generate,
+            lambda state: state.shards_to_generate(),
             images_versions,
             images_table,
         ),
@@ -65,7 +69,7 @@ def sharded_assets(dataset: Dataset) -> list[ShardedAsset]:
             image_scores(dataset, read.scores),
             lambda context: score_work(dataset, read.scores, context.log),
             lambda state: set(state.measured.values["shard"]),
-            State.shards_to_score,
+            lambda state: state.shards_to_score(),
             scores_versions,
             scores_table,
         ),
@@ -77,7 +81,7 @@ def sharded_assets(dataset: Dataset) -> list[ShardedAsset]:
                 further_attempts(dataset),
                 lambda context: further_work(context, dataset),
                 lambda state: set(state.asked_for["shard"]),
-                State.shards_to_extend,
+                lambda state: state.shards_to_extend(),
                 attempts_versions,
                 scores_table,
             )

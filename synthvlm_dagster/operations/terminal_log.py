@@ -4,11 +4,6 @@ import logging
 import time
 
 import dagster as dg
-from rich.console import Console
-from rich.text import Text
-from tqdm import tqdm
-
-from synthvlm_dagster.progress import shown_by_bar, terminal
 
 _STYLES = {"DEBUG": "dim", "INFO": "", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 
@@ -17,11 +12,20 @@ class TerminalLogHandler(logging.Handler):
     """Prints `12:03:44  generated_images  message` above the bars, coloured by level where the terminal can."""
 
     def __init__(self) -> None:
+        from rich.console import Console
+
+        from synthvlm_dagster.progress import terminal
+
         super().__init__()
         self._console = Console(file=terminal(), soft_wrap=True)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one line, unless a bar shows it; of Dagster's own events only the failures, with their cause."""
+        from rich.text import Text
+        from tqdm import tqdm
+
+        from synthvlm_dagster.progress import shown_by_bar
+
         if shown_by_bar():
             return
         context = getattr(record, "dagster_meta", {})

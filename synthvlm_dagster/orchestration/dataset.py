@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from synthvlm_dagster.errors import RecipeError
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.store.storage import Storage
+
+if TYPE_CHECKING:
+    from synthvlm_dagster.store.storage import Storage
 
 DATASET_TAG = "synthvlm/dataset"
 """On each asset: the dataset that it belongs to, so that `tag:synthvlm/dataset=…` finds them together."""
@@ -50,6 +52,8 @@ class Dataset:
     @cached_property
     def storage(self) -> Storage:
         """The recipe's store; opened when it is first asked for, never when definitions load."""
+        from synthvlm_dagster.store.storage import Storage
+
         return Storage(self.recipe.storage)
 
     @cached_property

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import polars as pl
 
-from synthvlm_dagster.store.storage import Storage
+if TYPE_CHECKING:
+    import polars as pl
+
+    from synthvlm_dagster.store.storage import Storage
 
 MAX_MARKDOWN_BYTES = 20_000
 """Of one page of text; with a contact sheet, the largest value beside, an event stays below 64 KiB."""

@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
 from synthvlm_dagster.errors import RecipeError
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.recipe.mistakes import explain_mistakes
-from synthvlm_dagster.store.storage import Storage
+
+if TYPE_CHECKING:
+    from synthvlm_dagster.store.storage import Storage
 
 _WHERE = Path("the run's config")
 

@@ -15,10 +15,7 @@ from synthvlm_dagster.recipe.generation import (
 from synthvlm_dagster.recipe.judges import JUDGE_SETTINGS
 from synthvlm_dagster.recipe.loading import (
     RECIPE_FILE,
-    RECIPE_VARIABLE,
     RECIPES_FOLDER,
-    active_recipe,
-    active_recipe_name,
     load_recipe,
     packaged_recipes,
     parse_recipe,
@@ -46,7 +43,6 @@ __all__ = [
     "JUDGE_SETTINGS",
     "RECIPES_FOLDER",
     "RECIPE_FILE",
-    "RECIPE_VARIABLE",
     "Attempts",
     "Audit",
     "Bounds",
@@ -85,8 +81,6 @@ __all__ = [
     "SourceColumns",
     "SsimScoring",
     "Vae",
-    "active_recipe",
-    "active_recipe_name",
     "load_recipe",
     "packaged_recipes",
     "parse_recipe",

@@ -19,7 +19,6 @@ from synthvlm_dagster.store.credentials import credentials_in
 from synthvlm_dagster.store.locations import resolve_location
 
 RECIPES_FOLDER = Path(__file__).parent.parent / "recipes"
-RECIPE_VARIABLE = "SYNTHVLM_RECIPE"
 RECIPE_FILE = "recipe.yaml"
 """What the recipe of a project is called: the one that commands in its folder use."""
 
@@ -95,17 +94,6 @@ def _over_preset(content: dict[Any, Any]) -> dict[Any, Any]:
     if generation.get("model", fragment["model"]) != fragment["model"]:
         fragment = {name: value for name, value in fragment.items() if name not in _FACTS_OF_A_MODEL}
     return {**content, "generation": {**fragment, **generation}}
-
-
-def active_recipe() -> Recipe:
-    """The recipe of `active_recipe_name`."""
-    return load_recipe(active_recipe_name())
-
-
-def active_recipe_name() -> str:
-    """What $SYNTHVLM_RECIPE names; without it recipe.yaml in the current folder; without that the packaged demo."""
-    here = Path(RECIPE_FILE)
-    return os.environ.get(RECIPE_VARIABLE) or (str(here.resolve()) if here.is_file() else "demo")
 
 
 def packaged_recipes() -> list[str]:

@@ -1,27 +1,26 @@
 """What Dagster sees of the third stage: the scores of each shard's images."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import polars as pl
 
-from synthvlm_dagster.images.state import PlannedImages
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.metadata import markdown, table_metadata
 from synthvlm_dagster.orchestration.shards import Made, ShardWork, making, materialize_each_shard
 from synthvlm_dagster.scores.checks import evaluate_scores
-from synthvlm_dagster.scores.clip import ClipScorer
-from synthvlm_dagster.scores.judge import JudgeModel
-from synthvlm_dagster.scores.judges import recipe_judges
 from synthvlm_dagster.scores.made_from import scores_of_shard_version
 from synthvlm_dagster.scores.naming import judge_table, scorer_name, scores_table, scoring_version
-from synthvlm_dagster.scores.shard import score_shard
-from synthvlm_dagster.scores.state import Measurements
-from synthvlm_dagster.scores.table import SCORES_COLUMNS, scores_schema
-from synthvlm_dagster.text_histogram import text_histogram
 
-ReadScores = Callable[[str, Callable[[str], None] | None], tuple[PlannedImages, Measurements]]
+if TYPE_CHECKING:
+    import polars as pl
+
+    from synthvlm_dagster.images.state import PlannedImages
+    from synthvlm_dagster.scores.clip import ClipScorer
+    from synthvlm_dagster.scores.judge import JudgeModel
+    from synthvlm_dagster.scores.state import Measurements
+
+ReadScores = Callable[[str, Callable[[str], None] | None], tuple["PlannedImages", "Measurements"]]
 """Gives what is planned, present and measured of a shard; sets damaged files of scores aside, and tells it, where the
 second is given."""
 
@@ -65,8 +64,11 @@ def score_work(dataset: Dataset, read: ReadScores, log: dg.DagsterLogManager) ->
     return ShardWork(making(lambda shard: score(*read(shard, log.warning))))
 
 
-def image_scorer(dataset: Dataset, log: dg.DagsterLogManager) -> Callable[[PlannedImages, Measurements], Made]:
+def image_scorer(dataset: Dataset, log: dg.DagsterLogManager) -> "Callable[[PlannedImages, Measurements], Made]":
     """What measures the images of a shard that lack something, with the same models for all shards."""
+    from synthvlm_dagster.scores.clip import ClipScorer
+    from synthvlm_dagster.scores.judges import recipe_judges
+
     recipe = dataset.recipe
     scorer = ClipScorer(recipe.scoring.clip, recipe.scoring.device)
     judges = recipe_judges(recipe.scoring)
@@ -75,13 +77,16 @@ def image_scorer(dataset: Dataset, log: dg.DagsterLogManager) -> Callable[[Plann
 
 def score_images(
     dataset: Dataset,
-    images: PlannedImages,
-    measured: Measurements,
-    scorer: ClipScorer,
-    judges: Mapping[str, JudgeModel],
+    images: "PlannedImages",
+    measured: "Measurements",
+    scorer: "ClipScorer",
+    judges: "Mapping[str, JudgeModel]",
     log: dg.DagsterLogManager,
 ) -> Made:
     """Measure the images of a shard that have no score, and describe the shard of `image_scores`."""
+    from synthvlm_dagster.scores.shard import score_shard
+    from synthvlm_dagster.scores.table import SCORES_COLUMNS, scores_schema
+
     recipe, shard = images.recipe, images.shard
     scoring = score_shard(images, measured, scorer, log.info, judges)
     tables = [scores_table(recipe, shard), *(judge_table(recipe, judge, shard) for judge in judges)]
@@ -109,7 +114,9 @@ def score_images(
     )
 
 
-def _described(scores: pl.DataFrame, column: str) -> dict[str, Any]:
+def _described(scores: "pl.DataFrame", column: str) -> dict[str, Any]:
+    from synthvlm_dagster.text_histogram import text_histogram
+
     values = scores[column].drop_nulls()
     histogram = {f"{column}_histogram": markdown(text_histogram({"images": values}))}
     if values.is_empty():

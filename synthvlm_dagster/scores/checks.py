@@ -1,18 +1,20 @@
 """What must hold of the scores before pairs are selected by them."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from synthvlm_dagster.images.state import PlannedImages
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.shards import worst_of
-from synthvlm_dagster.scores.inspection import inspect_scores
-from synthvlm_dagster.scores.state import Measurements
+
+if TYPE_CHECKING:
+    from synthvlm_dagster.images.state import PlannedImages
+    from synthvlm_dagster.scores.state import Measurements
 
 _NAMED = 5
 
-_Read = Callable[[str], tuple[PlannedImages, Measurements]]
+_Read = Callable[[str], tuple["PlannedImages", "Measurements"]]
 
 
 def score_checks(dataset: Dataset, read: _Read) -> list[dg.AssetChecksDefinition]:
@@ -35,8 +37,10 @@ def sound_scores(dataset: Dataset, read: _Read) -> dg.AssetChecksDefinition:
     return sound_scores
 
 
-def evaluate_scores(dataset: Dataset, images: PlannedImages, measured: Measurements) -> dg.AssetCheckEvaluation:
+def evaluate_scores(dataset: Dataset, images: "PlannedImages", measured: "Measurements") -> dg.AssetCheckEvaluation:
     """Evaluation of `sound_scores` for one shard."""
+    from synthvlm_dagster.scores.inspection import inspect_scores
+
     faults = inspect_scores(images, measured)
     named = ", ".join(faults.impossible[:_NAMED]) + (", …" if len(faults.impossible) > _NAMED else "")
     problems = [

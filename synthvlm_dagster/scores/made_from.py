@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
-
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from synthvlm_dagster.captions.made_from import image_folder, source_content
 from synthvlm_dagster.errors import CaptionSourceError
@@ -14,6 +12,9 @@ from synthvlm_dagster.recipe import ComparisonDataset, Recipe
 from synthvlm_dagster.recipe.plain import plain_settings
 from synthvlm_dagster.scores.naming import judge_table, reduced_size, scorer_name, scores_table
 from synthvlm_dagster.store.made_from import MadeFrom
+
+if TYPE_CHECKING:
+    import polars as pl
 
 REFERENCES_CODE = 2
 

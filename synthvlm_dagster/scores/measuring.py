@@ -10,8 +10,8 @@ import polars as pl
 
 from synthvlm_dagster.errors import ImageError, ModelError
 from synthvlm_dagster.image_decoding import decode_image
+from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.images.state import PlannedImages, image_batches
-from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe import JUDGE_SETTINGS
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.judge import JudgeModel

@@ -7,7 +7,8 @@ from synthvlm_dagster.attempts.plan import read_plan, read_scores
 from synthvlm_dagster.dataset.coverage import complete_scores
 from synthvlm_dagster.dataset.report.facts import gather_facts
 from synthvlm_dagster.errors import IncompleteShardsError
-from synthvlm_dagster.images.table import failed_images_table, failed_rows, images_table, tries
+from synthvlm_dagster.images.naming import failed_images_table, images_table
+from synthvlm_dagster.images.table import failed_rows, tries
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import scores_table
 from synthvlm_dagster.store.chunks import write_chunk

@@ -6,7 +6,7 @@ import pytest
 from synthvlm_dagster.attempts.plan import read_plan
 from synthvlm_dagster.dataset import pairs as pairs_module
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
-from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.dataset.conftest import good_captions
 

@@ -15,7 +15,7 @@ from synthvlm_dagster.dataset.integrity import absent_images, selection_faults, 
 from synthvlm_dagster.dataset.pairs import SELECTED, SET_ASIDE
 from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS, SET_ASIDE_COLUMNS
 from synthvlm_dagster.errors import IncompleteShardsError, SelectionError, StorageError
-from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Recipe, Selection
 from synthvlm_dagster.scores.naming import scores_table

@@ -5,12 +5,11 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from synthvlm_dagster.attempts.state import ShardReader
+from synthvlm_dagster.attempts.reading import ShardReader
 from synthvlm_dagster.images.assets import generated_images, planned_attempts
 from synthvlm_dagster.images.checks import something_to_make, sound_images
 from synthvlm_dagster.images.generator import Drawn
-from synthvlm_dagster.images.naming import generator_name
-from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.images.naming import generator_name, images_table
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.storage import Storage
@@ -184,7 +183,9 @@ def test_images_that_cannot_be_made_are_counted_and_warned_of(
     project.run(planned_attempts)
     spoiled = {seed_of(project.recipe, 0, attempt=1, retry=retry): plain(0) for retry in range(3)}
     spoiled |= {seed_of(project.recipe, len(SHARDS)): Drawn(None, "not finite")}
-    monkeypatch.setattr("synthvlm_dagster.images.assets.DiffusersGenerator", lambda _: NoiseGenerator(spoiled=spoiled))
+    monkeypatch.setattr(
+        "synthvlm_dagster.images.generators.DiffusersGenerator", lambda _: NoiseGenerator(spoiled=spoiled)
+    )
     result = project.run(generated_images, partition_key=SHARDS[0])
     assert result.success
     [event] = result.asset_materializations_for_node("generated_images")
@@ -210,7 +211,7 @@ def test_what_a_shard_costs_and_what_a_gpu_was_used_for_are_told(
     )
     project.curate(len(SHARDS))
     project.run(planned_attempts)
-    monkeypatch.setattr("synthvlm_dagster.images.assets.DiffusersGenerator", lambda _: OnDevice())
+    monkeypatch.setattr("synthvlm_dagster.images.generators.DiffusersGenerator", lambda _: OnDevice())
     result = project.run(generated_images, partition_key=SHARDS[0])
     [event] = result.asset_materializations_for_node("generated_images")
     took = event.metadata["seconds"].value + event.metadata["model_load_seconds"].value

@@ -18,7 +18,7 @@ from synthvlm_dagster.attempts.plan import read_scores
 from synthvlm_dagster.attempts.state import planned_images, read_images
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.generators import DiffusersGenerator
-from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import scores_table
 from synthvlm_dagster.store.storage import TEMPORARY_PREFIX, Storage

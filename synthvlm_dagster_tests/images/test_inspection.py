@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from synthvlm_dagster.attempts.plan import read_plan
+from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.images.plan import plan_attempts
 from synthvlm_dagster.images.plan import write_plan as write_plan_table
-from synthvlm_dagster.images.table import encode_image, images_table
+from synthvlm_dagster.images.table import encode_image
 from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.images.noise import SHARD, NoiseGenerator, noise, plain, seed_of, write_plan

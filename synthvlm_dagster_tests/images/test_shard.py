@@ -15,9 +15,10 @@ from synthvlm_dagster.images.batches import Batches
 from synthvlm_dagster.images.generator import Drawn
 from synthvlm_dagster.images.generators import DiffusersGenerator
 from synthvlm_dagster.images.identity import image_seed
+from synthvlm_dagster.images.naming import failed_images_table, images_table
 from synthvlm_dagster.images.plan import plan_attempts
 from synthvlm_dagster.images.plan import write_plan as write_plan_table
-from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA, failed_images_table, images_table
+from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA
 from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.images.noise import SHARD, NoiseGenerator, ids, noise, plain, seed_of, write_plan

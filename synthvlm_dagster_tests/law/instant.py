@@ -20,11 +20,10 @@ from pydantic import BaseModel
 
 from synthvlm_dagster.captions.measures import costly
 from synthvlm_dagster.captions.measures.measurements import VALUES_SCHEMA, Measure
-from synthvlm_dagster.images import assets as image_assets
+from synthvlm_dagster.images import generators
 from synthvlm_dagster.images.generator import Drawn
 from synthvlm_dagster.recipe import ClipScoring, Curation, Generation, Scoring
-from synthvlm_dagster.scores import assets as score_assets
-from synthvlm_dagster.scores import references
+from synthvlm_dagster.scores import clip, judges, references
 from synthvlm_dagster.scores.clip import ClipScores
 
 FLAT_SHARE = 1 / 4
@@ -62,10 +61,10 @@ _EMBEDDING_SIZE = 8
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put these models in the place of the real ones, where the product constructs them."""
-    monkeypatch.setattr(image_assets, "DiffusersGenerator", InstantGenerator)
-    monkeypatch.setattr(score_assets, "ClipScorer", InstantScorer)
+    monkeypatch.setattr(generators, "DiffusersGenerator", InstantGenerator)
+    monkeypatch.setattr(clip, "ClipScorer", InstantScorer)
     monkeypatch.setattr(references, "ClipScorer", InstantScorer)
-    monkeypatch.setattr(score_assets, "recipe_judges", instant_judges)
+    monkeypatch.setattr(judges, "recipe_judges", instant_judges)
     real_measures = costly.costly_measures
 
     def measures_at_once(curation: Curation) -> dict[str, Measure]:

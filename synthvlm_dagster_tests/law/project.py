@@ -17,7 +17,8 @@ from dagster._core.loader import LoadingContextForTest
 from synthvlm_dagster.definitions import build_definitions
 from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.operations.failures import failure_in_words
-from synthvlm_dagster.operations.run import ASSET_JOB, Pipeline, Step
+from synthvlm_dagster.operations.names import ASSET_JOB
+from synthvlm_dagster.operations.run import Pipeline, Step
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster_tests.law.world import World

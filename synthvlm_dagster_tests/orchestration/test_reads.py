@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 from rich.console import Console
 
-from synthvlm_dagster.attempts.state import ShardReader
+from synthvlm_dagster.attempts.reading import ShardReader
 from synthvlm_dagster.definitions import build_definitions
 from synthvlm_dagster.images.assets import image_work
 from synthvlm_dagster.images.plan import PLAN_TABLE

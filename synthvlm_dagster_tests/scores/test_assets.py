@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from synthvlm_dagster.attempts.plan import read_scores
-from synthvlm_dagster.attempts.state import ShardReader
-from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.attempts.reading import ShardReader
+from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.assets import image_scores

@@ -11,7 +11,8 @@ from PIL import Image
 
 from synthvlm_dagster.attempts.plan import read_plan, read_scores
 from synthvlm_dagster.errors import ImageError, ModelError, StorageError
-from synthvlm_dagster.images.table import encode_image, images_table
+from synthvlm_dagster.images.naming import images_table
+from synthvlm_dagster.images.table import encode_image
 from synthvlm_dagster.recipe import Recipe, Scoring
 from synthvlm_dagster.scores.clip import ClipScorer, ClipScores
 from synthvlm_dagster.scores.naming import scorer_name, scores_table

@@ -16,11 +16,12 @@ from markupsafe import Markup
 from synthvlm_dagster.dataset.made_with import recipe_as_made
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.dataset.report.facts import Facts, gather_facts
+from synthvlm_dagster.dataset.settings import source_name
 from synthvlm_dagster.dataset.strategies import describe_merit
 from synthvlm_dagster.images.licences import RestrictiveLicence, licence_statement, restrictive_licences
 from synthvlm_dagster.images.provenance import model_label
 from synthvlm_dagster.markdown import as_markdown_text
-from synthvlm_dagster.recipe import CaptionSource, Recipe
+from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.storage import Storage
 
 CARD_FOLDER = "dataset/card"
@@ -156,12 +157,6 @@ def selection_statement(recipe: Recipe) -> str:
         f"The best image of each caption competes, and the best {size} are kept, by the strategy {selection.strategy} "
         f"({describe_merit(selection)})."
     )
-
-
-def source_name(source: CaptionSource) -> str:
-    """A source of captions without the folders of the machine that it lies on."""
-    public = "://" in source.path and not source.path.startswith(("file://", "package://"))
-    return f"{source.name}: {source.path}" if public else source.name
 
 
 def restrictions(recipe: Recipe) -> dict[str, RestrictiveLicence]:

@@ -17,8 +17,8 @@ from synthvlm_dagster.dataset.exports.card import (
     MARKING,
     generator_facts,
     selection_statement,
-    source_name,
 )
+from synthvlm_dagster.dataset.settings import source_name
 from synthvlm_dagster.images.licences import licence_statement
 from synthvlm_dagster.images.provenance import model_label
 from synthvlm_dagster.recipe import Recipe

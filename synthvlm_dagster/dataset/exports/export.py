@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.store.storage import Storage
+
+if TYPE_CHECKING:
+    from synthvlm_dagster.store.storage import Storage
 
 OnProgress: TypeAlias = Callable[[str], None]
 _NAMED = 10

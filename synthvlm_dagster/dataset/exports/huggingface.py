@@ -16,27 +16,22 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import yaml
 
-from synthvlm_dagster.dataset.exports.card import CARD, source_name
-from synthvlm_dagster.dataset.exports.croissant import croissant, sha256
 from synthvlm_dagster.dataset.exports.export import Export, OnProgress, Verdict, Written, export_settings, say_nothing
-from synthvlm_dagster.dataset.exports.facts import wrong_facts
-from synthvlm_dagster.dataset.exports.pictures import PICTURE, ExportedPicture, expected_pairs, picture_faults
-from synthvlm_dagster.dataset.made_with import recipe_as_made
-from synthvlm_dagster.dataset.pairs import SELECTED, with_images
-from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS
+from synthvlm_dagster.dataset.settings import source_name
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.licences import licence_statement
-from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.recipe.exports import HuggingFaceExport as HuggingFaceSettings
 from synthvlm_dagster.recipe.plain import plain_settings
-from synthvlm_dagster.store.storage import Storage
 
 if TYPE_CHECKING:
+    import polars as pl
     import pyarrow
+
+    from synthvlm_dagster.dataset.exports.pictures import ExportedPicture
+    from synthvlm_dagster.store.storage import Storage
 
 FOLDER = "dataset/huggingface"
 README = "README.md"
@@ -66,6 +61,11 @@ def write_huggingface(recipe: Recipe, storage: Storage, on_progress: OnProgress 
     Raises:
         StorageError: the card or an image is missing, or the folder cannot be written.
     """
+    from synthvlm_dagster.dataset.exports.card import CARD
+    from synthvlm_dagster.dataset.exports.croissant import croissant
+    from synthvlm_dagster.dataset.made_with import recipe_as_made
+    from synthvlm_dagster.dataset.pairs import SELECTED, with_images
+
     selected = storage.scan(SELECTED).collect()
     if not storage.exists(CARD):
         raise StorageError(f"{storage.url(CARD)}: there is no card yet; materialize dataset_card first")
@@ -95,6 +95,10 @@ def verify_huggingface(recipe: Recipe, storage: Storage, on_progress: OnProgress
     Raises:
         StorageError: there is no selection, or the store cannot be read.
     """
+    import polars as pl
+
+    from synthvlm_dagster.dataset.exports.pictures import PICTURE, expected_pairs, picture_faults
+
     expected = expected_pairs(recipe, storage, on_progress=on_progress).rename({"text": "caption"})
     paths = storage.files(f"{FOLDER}/data", ".parquet")
     found = _Found(dict(expected.select("image_id", pl.struct("caption", PICTURE)).iter_rows()))
@@ -134,8 +138,12 @@ class _Found:
 
 def _read_file(storage: Storage, path: str, found: _Found, expected: pl.DataFrame) -> Iterator[ExportedPicture]:
     """The pictures of a parquet file, one after another, while everything else in it is compared."""
+    import polars as pl
     import pyarrow
     from pyarrow.parquet import ParquetFile
+
+    from synthvlm_dagster.dataset.exports.facts import wrong_facts
+    from synthvlm_dagster.dataset.exports.pictures import PICTURE, ExportedPicture
 
     try:
         with storage.open(path) as stream:
@@ -185,6 +193,8 @@ def _readme_faults(storage: Storage, columns: list[str], rows: int) -> list[str]
 
 
 def _croissant_faults(storage: Storage, columns: list[str], paths: list[str]) -> list[str]:
+    from synthvlm_dagster.dataset.exports.croissant import sha256
+
     try:
         document = json.loads(storage.read_bytes(f"{FOLDER}/{CROISSANT}"))
         digests = {entry["contentUrl"]: entry["sha256"] for entry in document["distribution"] if "contentUrl" in entry}
@@ -203,6 +213,8 @@ def _croissant_faults(storage: Storage, columns: list[str], paths: list[str]) ->
 
 def _row_groups(batches: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """The same rows in frames of 100, or fewer where images are large, for one row group each."""
+    import polars as pl
+
     waiting: list[pl.DataFrame] = []
     rows = size = 0
     for batch in batches:
@@ -262,7 +274,10 @@ def _write_files(tables: Iterator[pyarrow.Table], folder: Path, schema: pyarrow.
 
 def _arrow_schema(selected: pl.Schema) -> pyarrow.Schema:
     """Columns of the export, with the features that the datasets library reads from the schema's metadata."""
+    import polars as pl
     import pyarrow
+
+    from synthvlm_dagster.images.table import IMAGE_SCHEMA
 
     kinds = {
         pl.String(): pyarrow.string(),
@@ -306,11 +321,16 @@ def _leaves(schema: pyarrow.Schema) -> list[str]:
 
 
 def _table(rows: pl.DataFrame, schema: pyarrow.Schema) -> pyarrow.Table:
+    import polars as pl
+
     named = rows.rename({"text": "caption"}).select(schema.names)
     return named.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
 
 
 def _descriptions(schema: pyarrow.Schema) -> dict[str, str]:
+    from synthvlm_dagster.dataset.selection import SELECTED_COLUMNS
+    from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS
+
     known = {**IMAGE_DESCRIPTIONS, **SELECTED_COLUMNS, "caption": "The caption that the image was made from."}
     return {name: known.get(name, name) for name in schema.names}
 

@@ -1,4 +1,4 @@
-"""Every export that there is: whichever module of this folder has an `EXPORT`."""
+"""Every export that there is: the `EXPORT` of each module of this folder that is named as a field of `exports`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from synthvlm_dagster.recipe.exports import Exports
 @cache
 def all_exports() -> tuple[Export, ...]:
     """All exports, in the order of their settings in the recipe."""
-    modules = [import_module(f"{folder.__name__}.{found.name}") for found in pkgutil.iter_modules(folder.__path__)]
-    found = [module.EXPORT for module in modules if hasattr(module, "EXPORT")]
-    order = list(Exports.model_fields)
-    return tuple(sorted(found, key=lambda export: order.index(export.name)))
+    there = {found.name for found in pkgutil.iter_modules(folder.__path__)}
+    # The others are their parts: they load what only a run needs.
+    names = [name for name in Exports.model_fields if name in there]
+    return tuple(import_module(f"{folder.__name__}.{name}").EXPORT for name in names)

@@ -15,25 +15,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from synthvlm_dagster.dataset.exports.export import Export, OnProgress, Verdict, Written, export_settings, say_nothing
-from synthvlm_dagster.dataset.exports.pictures import (
-    PICTURE,
-    ExportedPicture,
-    digest_of_file,
-    expected_pairs,
-    picture_faults,
-)
-from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.errors import ImageError
-from synthvlm_dagster.image_decoding import decode_image
-from synthvlm_dagster.images.provenance import read_provenance
-from synthvlm_dagster.images.table import encode_image, image_suffix
 from synthvlm_dagster.markdown import shortened
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.recipe.exports import LlavaExport as LlavaSettings
-from synthvlm_dagster.store.storage import Storage
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from synthvlm_dagster.store.storage import Storage
 
 FOLDER = "dataset/llava"
 CONVERSATIONS = f"{FOLDER}/synthvlm.json"
@@ -93,6 +83,8 @@ def write_llava(recipe: Recipe, storage: Storage, on_progress: OnProgress = say_
         StorageError: an image is missing, or the folder cannot be written.
         ImageError: an image to be resized cannot be decoded.
     """
+    from synthvlm_dagster.dataset.pairs import SELECTED, with_images
+
     selected = storage.scan(SELECTED).collect()
     size = (recipe.exports.llava or LlavaSettings()).image_size
     ranked: list[tuple[int, dict[str, Any]]] = []
@@ -122,6 +114,14 @@ def verify_llava(recipe: Recipe, storage: Storage, on_progress: OnProgress = say
     Raises:
         StorageError: there is no selection, or the store cannot be read.
     """
+    from synthvlm_dagster.dataset.exports.pictures import (
+        PICTURE,
+        ExportedPicture,
+        digest_of_file,
+        expected_pairs,
+        picture_faults,
+    )
+
     size = (recipe.exports.llava or LlavaSettings()).image_size
     digest = _digest_of_pixels if size else digest_of_file
     expected = expected_pairs(recipe, storage, partial(_digest_resized, size, recipe) if size else digest, on_progress)
@@ -195,10 +195,15 @@ def _wrong_entry(entry: dict[str, Any], pair: dict[str, Any], recipe: Recipe) ->
 
 
 def _image_name(recipe: Recipe, pair: dict[str, Any]) -> str:
+    from synthvlm_dagster.images.table import image_suffix
+
     return f"{pair['shard']}/{pair['image_id']}.{image_suffix(recipe)}"
 
 
 def _digest_of_pixels(content: bytes) -> bytes:
+    from synthvlm_dagster.dataset.exports.pictures import digest_of_file
+    from synthvlm_dagster.image_decoding import decode_image
+
     return digest_of_file(decode_image(content).tobytes())
 
 
@@ -207,11 +212,16 @@ def _digest_resized(size: int, recipe: Recipe, content: bytes) -> bytes:
 
     Not of the file: no two signatures of Content Credentials are equal.
     """
+    from synthvlm_dagster.images.table import encode_image
+
     return _digest_of_pixels(encode_image(_smaller(content, size), recipe.generation).content)
 
 
 def _resized(content: bytes, size: int, recipe: Recipe, image_id: str) -> bytes:
     """The image made smaller, with the original's mark of synthetic content."""
+    from synthvlm_dagster.images.provenance import read_provenance
+    from synthvlm_dagster.images.table import encode_image
+
     try:
         small = _smaller(content, size)
         provenance = read_provenance(content)
@@ -222,6 +232,8 @@ def _resized(content: bytes, size: int, recipe: Recipe, image_id: str) -> bytes:
 
 def _smaller(content: bytes, size: int) -> Image:
     from PIL import Image
+
+    from synthvlm_dagster.image_decoding import decode_image
 
     return Image.fromarray(decode_image(content)).resize((size, size), Image.Resampling.BICUBIC)
 

@@ -13,19 +13,18 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Any
-
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from synthvlm_dagster.dataset.exports.export import Export, OnProgress, Verdict, Written, export_settings, say_nothing
-from synthvlm_dagster.dataset.exports.facts import wrong_facts
-from synthvlm_dagster.dataset.exports.pictures import PICTURE, ExportedPicture, expected_pairs, picture_faults
-from synthvlm_dagster.dataset.pairs import SELECTED, with_images
-from synthvlm_dagster.images.table import image_suffix
 from synthvlm_dagster.markdown import shortened
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.recipe.exports import WebDatasetExport as WebDatasetSettings
-from synthvlm_dagster.store.storage import Storage
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from synthvlm_dagster.dataset.exports.pictures import ExportedPicture
+    from synthvlm_dagster.store.storage import Storage
 
 FOLDER = "dataset/webdataset"
 
@@ -48,6 +47,9 @@ def write_webdataset(recipe: Recipe, storage: Storage, on_progress: OnProgress =
     Raises:
         StorageError: an image is missing, or the folder cannot be written.
     """
+    from synthvlm_dagster.dataset.pairs import SELECTED, with_images
+    from synthvlm_dagster.images.table import image_suffix
+
     selected = storage.scan(SELECTED).collect()
     batches = with_images(recipe, storage, selected, on_progress)
     rows = chain.from_iterable(batch.iter_rows(named=True) for batch in batches)
@@ -74,6 +76,11 @@ def verify_webdataset(recipe: Recipe, storage: Storage, on_progress: OnProgress 
     Raises:
         StorageError: there is no selection, or the store cannot be read.
     """
+    import polars as pl
+
+    from synthvlm_dagster.dataset.exports.pictures import PICTURE, expected_pairs, picture_faults
+    from synthvlm_dagster.images.table import image_suffix
+
     suffix = image_suffix(recipe)
     expected = expected_pairs(recipe, storage, on_progress=on_progress)
     found = _Found(suffix, dict(expected.select("image_id", pl.struct("text", PICTURE)).iter_rows()))
@@ -111,6 +118,11 @@ class _Found:
 
 def _read_tar(storage: Storage, path: str, found: _Found, expected: pl.DataFrame) -> Iterator[ExportedPicture]:
     """The pictures of a tar file, one after another, while everything else in it is compared."""
+    import polars as pl
+
+    from synthvlm_dagster.dataset.exports.facts import wrong_facts
+    from synthvlm_dagster.dataset.exports.pictures import PICTURE, ExportedPicture
+
     facts: list[dict[str, Any]] = []
     try:
         with storage.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
@@ -135,6 +147,8 @@ def _read_tar(storage: Storage, path: str, found: _Found, expected: pl.DataFrame
 
 def _facts(content: bytes, image_id: str, expected: pl.DataFrame, place: str, wrong: list[str]) -> list[dict[str, Any]]:
     """A sample's facts, if they can be read as such."""
+    from synthvlm_dagster.dataset.exports.pictures import PICTURE
+
     try:
         facts = json.loads(content)
     except ValueError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -169,7 +170,7 @@ def train_unet(data: Latents, folder: Path, budget: Budget, seed: int) -> UNet2D
     return averaged_unet(trainer)
 
 
-def averaged_unet(trainer: Trainer) -> UNet2DConditionModel:
+def averaged_unet(trainer: Trainer[Any]) -> UNet2DConditionModel:
     """The averaged weights in a plain UNet, as they are exported."""
     unet = build_unet()
     unet.load_state_dict(trainer.averaged.state_dict())

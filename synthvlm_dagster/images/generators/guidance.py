@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 
-def guidance_cutoff(share: float, embeddings: Sequence[str]) -> Callable[[Any, int, Any, dict[str, Any]], dict]:
+def guidance_cutoff(
+    share: float, embeddings: Sequence[str]
+) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
     """A `callback_on_step_end` that switches classifier-free guidance off after a share of a pipeline's steps.
 
     From there on each step costs half, since the unconditional half of the batch is dropped; diffusers documents it as

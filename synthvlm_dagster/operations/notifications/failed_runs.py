@@ -6,8 +6,8 @@ from collections.abc import Collection, Set
 import dagster as dg
 
 from synthvlm_dagster.operations.failures import failure_in_words
+from synthvlm_dagster.operations.names import ASSET_JOB, RANGE_END_TAG, RANGE_START_TAG
 from synthvlm_dagster.operations.notifications.webhook import WEBHOOK_VARIABLE, notify
-from synthvlm_dagster.operations.run import ASSET_JOB, RANGE_END_TAG, RANGE_START_TAG
 from synthvlm_dagster.operations.runs.lost_retries import LOST_RETRY
 from synthvlm_dagster.orchestration.dataset import Dataset
 

@@ -9,8 +9,6 @@ import threading
 import time
 from collections.abc import Mapping
 
-import requests
-
 from synthvlm_dagster.operations.notifications.secrets import masked
 
 WEBHOOK_VARIABLE = "SYNTHVLM_WEBHOOK_URL"
@@ -54,6 +52,8 @@ def notify(title: str, text: str, facts: Mapping[str, str] | None = None) -> Non
 
 
 def _post(url: str, message: Mapping[str, object]) -> None:
+    import requests
+
     problem = ""
     for attempt in range(_TRIES):
         if attempt:

@@ -13,10 +13,10 @@ from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, Bulk
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from synthvlm_dagster.operations.failures import failure_in_words
+from synthvlm_dagster.operations.names import REPAIR_JOB, REPAIR_OP
 from synthvlm_dagster.operations.notifications.secrets import masked
 from synthvlm_dagster.operations.repair.broken import FAILED, IN_PROGRESS, shard_states
 from synthvlm_dagster.operations.repair.policy import FailedShard
-from synthvlm_dagster.operations.run import REPAIR_JOB, REPAIR_OP
 from synthvlm_dagster.operations.sharded_assets import sharded_assets
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.shards import ERRORS_OF_SHARDS

@@ -6,11 +6,8 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from synthvlm_dagster.attempts.state import State
 from synthvlm_dagster.errors import SynthVLMError
-from synthvlm_dagster.images.plan import PLAN_TABLE
-from synthvlm_dagster.operations.repair.broken import failed_shards, unfinished_shards
-from synthvlm_dagster.operations.run import REPAIR_JOB, REPAIR_OP
+from synthvlm_dagster.operations.names import REPAIR_JOB, REPAIR_OP
 from synthvlm_dagster.operations.sharded_assets import ShardedAsset, sharded_assets
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.shards import announce_work, make_shards, shards_failure
@@ -87,6 +84,10 @@ def _chosen_shards(
     keys: Sequence[str], assets: Sequence[ShardedAsset], instance: dg.DagsterInstance, dataset: Dataset
 ) -> list[str]:
     """The named shards, else all that failed or were left unfinished in one of the assets; in order."""
+    from synthvlm_dagster.attempts.state import State
+    from synthvlm_dagster.images.plan import PLAN_TABLE
+    from synthvlm_dagster.operations.repair.broken import failed_shards, unfinished_shards
+
     recipe = dataset.recipe
     if unknown := sorted(set(keys) - set(recipe.shard_keys)):
         first, last = recipe.shard_keys[0], recipe.shard_keys[-1]

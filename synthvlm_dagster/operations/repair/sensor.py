@@ -7,12 +7,6 @@ from datetime import datetime
 import dagster as dg
 
 from synthvlm_dagster.operations.notifications.webhook import notify
-from synthvlm_dagster.operations.repair.history import (
-    AUTOMATIC_TAG,
-    read_failed_shards,
-    repair_config,
-    repair_is_running,
-)
 from synthvlm_dagster.operations.repair.policy import Decision, decide, message, run_key
 from synthvlm_dagster.orchestration.dataset import Dataset
 
@@ -33,6 +27,13 @@ def repair_failed_shards(dataset: Dataset, job: dg.JobDefinition) -> dg.SensorDe
         A shard that a run or a backfill still has to make is left to it. What has been tried is read from Dagster's
         runs; the cursor holds the shards of which a person has been told.
         """
+        from synthvlm_dagster.operations.repair.history import (
+            AUTOMATIC_TAG,
+            read_failed_shards,
+            repair_config,
+            repair_is_running,
+        )
+
         if repair_is_running(context.instance, dataset):
             return dg.SensorResult(skip_reason=f"a run of {job.name} has not ended yet", cursor=context.cursor)
         assert context.repository_def is not None

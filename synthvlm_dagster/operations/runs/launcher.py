@@ -36,7 +36,7 @@ class HostRecordingRunLauncher(dg.DefaultRunLauncher):
     def terminate(self, run_id: str) -> bool:
         """Ask the code server to stop the worker; without that server the worker will see by itself that it should."""
         try:
-            return super().terminate(run_id)
+            return super().terminate(run_id)  # type: ignore[no-untyped-call]  # Dagster has no types there
         except DagsterUserCodeUnreachableError:
             run = self._instance.get_run_by_id(run_id)
             self._instance.report_engine_event(

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.events import RunFailureReason
-from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
 from dagster._core.execution.retries import auto_reexecution_should_retry_run
 
 LOST_RETRY = "Dagster had not launched the retry of this run; it is asked for again."
@@ -55,6 +54,8 @@ def ask_for_lost_retries(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
 
 def _retry_is_owed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     # A run from a terminal is one that Dagster cannot launch.
+    from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
+
     if run.remote_job_origin is None:
         return False
     reason = run.tags.get(_FAILURE_REASON_TAG)

@@ -18,7 +18,7 @@ from synthvlm_dagster.dataset.made_from import why_outdated
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.definitions import build_definitions
 from synthvlm_dagster.errors import StorageError
-from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe.exports import Exports
 from synthvlm_dagster_tests.dataset.conftest import Project

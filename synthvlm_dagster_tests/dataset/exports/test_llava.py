@@ -20,8 +20,8 @@ from synthvlm_dagster.dataset.exports.llava import (
 )
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.errors import ImageError
+from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.images.provenance import read_provenance
-from synthvlm_dagster.images.table import images_table
 from synthvlm_dagster.recipe.exports import LlavaExport
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.dataset.conftest import HOSTILE_CAPTION, Project, good_captions

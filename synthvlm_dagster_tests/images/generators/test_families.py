@@ -11,7 +11,8 @@ import torch
 from synthvlm_dagster.attempts.state import planned_images
 from synthvlm_dagster.errors import RecipeError
 from synthvlm_dagster.images.generators import DiffusersGenerator
-from synthvlm_dagster.images.table import failed_images_table, tries
+from synthvlm_dagster.images.naming import failed_images_table
+from synthvlm_dagster.images.table import tries
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.images.generators.tiny_models import CLIP_CONTEXT, SIZE

@@ -10,7 +10,7 @@ import dagster as dg
 import fsspec
 import pytest
 
-from synthvlm_dagster.operations.arrival import sensor
+from synthvlm_dagster.operations.arrival import look
 from synthvlm_dagster.operations.arrival.sensor import new_captions
 from synthvlm_dagster.operations.refresh import refresh_dataset
 from synthvlm_dagster.orchestration.dataset import Dataset
@@ -31,7 +31,7 @@ class Looks:
         self.cursor: str | None = None
         self.launched: dict[str, dg.RunRequest] = {}
         self.now = time.time()
-        monkeypatch.setattr(sensor.time, "time", lambda: self.now)
+        monkeypatch.setattr(look.time, "time", lambda: self.now)
 
     def look(self, seconds: float = 0, *, killed: bool = False) -> str:
         """What the next look says or launches, so many seconds later; the daemon may be killed before it notes it."""
@@ -200,21 +200,21 @@ def test_a_store_that_does_not_answer_is_left_to_itself(make_looks, folder, monk
     import threading
 
     answer = threading.Event()
-    real = sensor.look_at_files
+    real = look.look_at_files
 
     def hang(sources: tuple[CaptionSource, ...]) -> dict[str, str]:
         answer.wait(30)
         return real(sources)
 
     looks = make_looks(f"{folder}/*.txt", answer_seconds=0.05)
-    monkeypatch.setattr(sensor, "look_at_files", hang)
+    monkeypatch.setattr(look, "look_at_files", hang)
     try:
         assert "no answer within 0.05 s" in looks.look()
         assert "an earlier look has still got no answer" in looks.look()
     finally:
         answer.set()
-    sensor._caller._hanging.join(30)
-    monkeypatch.setattr(sensor, "look_at_files", real)
+    look._caller._hanging.join(30)
+    monkeypatch.setattr(look, "look_at_files", real)
     looks.recipe = looks.recipe.model_copy(update={"operations": Operations()})
     assert "Waiting until they stay" in looks.look()
 

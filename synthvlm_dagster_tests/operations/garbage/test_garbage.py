@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from synthvlm_dagster.attempts.plan import read_scores
 from synthvlm_dagster.dataset.pairs import SELECTED, with_images
 from synthvlm_dagster.errors import RecipeError
-from synthvlm_dagster.images.naming import generator_name
-from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.images.naming import generator_name, images_table
 from synthvlm_dagster.operations.garbage.find import Garbage, delete_garbage, find_garbage
 from synthvlm_dagster.operations.garbage.references import References, find_references
 from synthvlm_dagster.recipe import Recipe

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from synthvlm_dagster.cli import main
 from synthvlm_dagster.operations.garbage.listing import seconds_of_age
-from synthvlm_dagster.recipe import RECIPE_VARIABLE
+from synthvlm_dagster.recipe.active import RECIPE_VARIABLE
 from synthvlm_dagster.store.storage import Storage
 
 RECIPE = {

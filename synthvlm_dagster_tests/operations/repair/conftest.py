@@ -11,14 +11,14 @@ import dagster as dg
 import pytest
 
 from synthvlm_dagster.attempts.assets import further_attempts
-from synthvlm_dagster.attempts.state import ShardReader
+from synthvlm_dagster.attempts.reading import ShardReader
 from synthvlm_dagster.images.assets import generated_images
 from synthvlm_dagster.images.checks import sound_images
-from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.images.naming import images_table
+from synthvlm_dagster.operations.names import RANGE_END_TAG, RANGE_START_TAG
 from synthvlm_dagster.operations.repair.broken import shard_states
 from synthvlm_dagster.operations.repair.job import repair_shards
 from synthvlm_dagster.operations.repair.sensor import repair_failed_shards
-from synthvlm_dagster.operations.run import RANGE_END_TAG, RANGE_START_TAG
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.assets import image_scores
@@ -140,5 +140,5 @@ def operated(
             operated.generators += 1
             return NoiseGenerator()
 
-        monkeypatch.setattr("synthvlm_dagster.images.assets.DiffusersGenerator", noise)
+        monkeypatch.setattr("synthvlm_dagster.images.generators.DiffusersGenerator", noise)
         yield operated

@@ -9,9 +9,9 @@ import itertools
 import time
 from pathlib import Path
 
-import synthvlm_dagster.images.assets
+import synthvlm_dagster.images.generators
 from synthvlm_dagster.definitions import defs
-from synthvlm_dagster.recipe import active_recipe
+from synthvlm_dagster.recipe.active import active_recipe
 from synthvlm_dagster_tests.images.noise import NoiseGenerator
 
 _FOLDER = Path(active_recipe().storage).parent
@@ -30,6 +30,6 @@ def _noise(_: object) -> NoiseGenerator:
     return NoiseGenerator(_FOLDER / "seeds", on_denoise=_wait_at_gate)
 
 
-synthvlm_dagster.images.assets.DiffusersGenerator = _noise  # type: ignore[assignment,misc]
+synthvlm_dagster.images.generators.DiffusersGenerator = _noise  # type: ignore[assignment,misc]
 
 __all__ = ["defs"]

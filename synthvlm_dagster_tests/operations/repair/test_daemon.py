@@ -7,9 +7,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.images.naming import images_table
+from synthvlm_dagster.operations.names import RANGE_START_TAG
 from synthvlm_dagster.operations.repair.broken import FAILED, shard_states
-from synthvlm_dagster.operations.run import RANGE_START_TAG
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster_tests.end_to_end.deployment import Deployment, kill_process, live_workers, wait_until
 from synthvlm_dagster_tests.end_to_end.project import Project, make_project

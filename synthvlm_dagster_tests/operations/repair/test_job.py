@@ -7,7 +7,7 @@ import pytest
 from synthvlm_dagster.attempts.assets import further_attempts
 from synthvlm_dagster.images.assets import generated_images
 from synthvlm_dagster.images.generator import Drawn
-from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.recipe import Attempts
 from synthvlm_dagster.scores.assets import image_scores
 from synthvlm_dagster.scores.naming import scores_table
@@ -113,7 +113,7 @@ def test_a_shard_whose_check_finds_an_error_goes_no_further(operated, monkeypatc
         def decode(self, latents):
             return [Drawn(np.zeros((16, 16, 3), np.uint8)) for _ in latents]
 
-    monkeypatch.setattr("synthvlm_dagster.images.assets.DiffusersGenerator", lambda _: Black())
+    monkeypatch.setattr("synthvlm_dagster.images.generators.DiffusersGenerator", lambda _: Black())
     result = operated.repair({"shards": [SHARDS[2]]})
     assert not result.success
     assert operated.states(image_scores) == {SHARDS[2]: "FAILED"}

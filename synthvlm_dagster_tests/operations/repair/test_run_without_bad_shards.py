@@ -5,7 +5,7 @@ import pytest
 
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.definitions import build_definitions
-from synthvlm_dagster.images.table import images_table
+from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.operations.run import Pipeline
 from synthvlm_dagster.recipe import Selection
 from synthvlm_dagster.scores.naming import scores_table
@@ -60,6 +60,6 @@ def test_what_a_check_forbids_is_not_selected_from(operated, run, monkeypatch):
         def decode(self, latents):
             return [plain(0) for _ in latents]
 
-    monkeypatch.setattr("synthvlm_dagster.images.assets.DiffusersGenerator", lambda _: Black())
+    monkeypatch.setattr("synthvlm_dagster.images.generators.DiffusersGenerator", lambda _: Black())
     assert not run(0.5).succeeded
     assert not operated.storage.has_table(SELECTED)
