@@ -38,7 +38,7 @@ def s3(running_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Serv
     for name, value in running_s3.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    impatient = {"config_kwargs": {"retries": {"max_attempts": 0}, "read_timeout": 0.3}}
+    impatient = {"config_kwargs": {"retries": {"max_attempts": 0}, "read_timeout": 1.0}}
     monkeypatch.setitem(fsspec.config.conf, "s3", impatient)
     s3fs.S3FileSystem.clear_instance_cache()
     running_s3.faults.clear()
