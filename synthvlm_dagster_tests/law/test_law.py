@@ -39,7 +39,7 @@ def test_a_run_leaves_what_a_fresh_run_would_make_after_any_edits(begin_history:
 
     # So few in the suite, because each run is compared with one into an empty store.
     size = (
-        {"max_examples": 100, "stateful_step_count": 8} if EXPLORES else {"max_examples": 2, "stateful_step_count": 3}
+        {"max_examples": 100, "stateful_step_count": 8} if EXPLORES else {"max_examples": 3, "stateful_step_count": 3}
     )
     run_state_machine_as_test(Law, settings=settings(settings(), suppress_health_check=list(HealthCheck), **size))
     assert counts["failing runs"] < counts["runs"] / 3, "edits that let most runs fail test little"

@@ -6,6 +6,7 @@ Takes minutes, and says something of the tests alone: made where HYPOTHESIS_PROF
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -19,6 +20,7 @@ from synthvlm_dagster.dataset import pairs
 from synthvlm_dagster.dataset.made_from import Origins
 from synthvlm_dagster.images import naming, state
 from synthvlm_dagster.operations import run
+from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores import naming as scores_naming
 from synthvlm_dagster.store.made_from import MadeFrom
 from synthvlm_dagster.store.storage import Storage
@@ -79,20 +81,15 @@ def _paths_for_contents(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _any_generators_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = state.PlannedImages.read
-
-    def read(recipe: Any, storage: Storage, *args: Any, **settings: Any) -> Any:
-        images = real(recipe, storage, *args, **settings)
-        folders = sorted({path.split("/")[1] for path in storage.files("images")})
-        if folders:
-            own = naming.generator_name(recipe)
-            other = next((folder for folder in folders if folder != own), own)
-            files = images._stored.with_columns(pl.col("file").str.replace(own, other, literal=True))
-            there = pl.Series(storage.files("images"))
-            images._stored = pl.concat([files.filter(pl.col("file").is_in(there.implode())), images._stored])
+    def read(recipe: Recipe, storage: Storage, plan: pl.DataFrame, shard: str) -> state.PlannedImages:
+        images = state.PlannedImages.read(recipe, storage, plan, shard)
+        for folder in sorted({path.split("/")[1] for path in storage.files("images")}):
+            others = state.rows_by_shard(storage, f"images/{folder}/{shard}", state._MADE)
+            if folder != naming.generator_name(recipe):
+                images._stored = pl.concat([others, images._stored])
         return images
 
-    monkeypatch.setattr(pairs.PlannedImages, "read", read)
+    monkeypatch.setattr(pairs, "PlannedImages", SimpleNamespace(read=read))
 
 
 def _one_scorer_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
