@@ -248,6 +248,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "exports.licence": (None, "cc-by-4.0"),
     "exports.creator": (None, "The Makers"),
     "exports.url": (None, "https://example.org/law"),
+    "exports.published": (None, "2026-02-03"),
     "exports.llava": ({}, {"image_size": 8}, None),
     "exports.webdataset": ({"pairs_per_tar": 3}, {"pairs_per_tar": 2}, None),
     "exports.huggingface": ({}, {"megabytes_per_file": 0.001}, None),

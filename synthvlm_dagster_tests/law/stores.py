@@ -73,7 +73,7 @@ def _read_file(path: str, content: bytes) -> Any:
     if path.endswith(".tar"):
         return _members(content)
     if path.endswith("croissant.json"):
-        return _without(json.loads(content), "datePublished")
+        return json.loads(content)
     if path.endswith(".made_from.json"):
         return None
     if path.endswith("report/index.html"):
@@ -86,10 +86,6 @@ def _read_file(path: str, content: bytes) -> Any:
 def _members(content: bytes) -> list[tuple[str, bytes]]:
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         return [(member.name, tar.extractfile(member).read()) for member in tar]  # type: ignore[union-attr]
-
-
-def _without(document: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in document.items() if key != name}
 
 
 def _difference(expected: Any, found: Any) -> str:
