@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-import synthvlm_dagster.store.storage
+import synthvlm_dagster.store.paths
 from synthvlm_dagster.images.generator import Generator
 from synthvlm_dagster.images.generators import DiffusersGenerator
 from synthvlm_dagster.recipe import Recipe
@@ -38,14 +38,14 @@ def main(recipe_json: str, log: str, kind: str, where: str, *shards: str) -> Non
     recipe = Recipe.model_validate(json.loads(recipe_json))
     generator = make_generator(kind, recipe, Path(log), where)
     if where == "write":
-        sync = synthvlm_dagster.store.storage.sync
+        sync = synthvlm_dagster.store.paths.sync
 
         def sync_and_pause(path: Path) -> None:
             sync(path)
             if path.is_file():
                 pause()
 
-        synthvlm_dagster.store.storage.sync = sync_and_pause
+        synthvlm_dagster.store.paths.sync = sync_and_pause
     for shard in shards:
         generate_shard(recipe, Storage(recipe.storage), shard, generator)
 
