@@ -130,7 +130,7 @@ def test_a_dataset_that_is_not_there_does_not_stop_the_others(photos: Path, reci
     gone = {"name": "gone", "path": str(photos / "nothing.json"), "format": "coco"}
     said: list[str] = []
     recipe = recipe_with(gone, coco(photos, ["0.png"]))
-    summary = measure_references(recipe, Storage(recipe.storage), said.append)
+    summary = measure_references(recipe, Storage(recipe.storage), on_progress=said.append)
     assert summary["pairs"].to_list() == [0, 1]
     assert "no such file" in summary["problem"][0]
     assert any(message.startswith("comparison gone is left out") for message in said)
