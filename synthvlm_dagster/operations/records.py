@@ -8,7 +8,7 @@ out of sync what `synthvlm plan` would make, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
@@ -70,27 +70,32 @@ def record_table(instance: dg.DagsterInstance, graph: BaseAssetGraph, spec: dg.A
 
 
 def record_shards(
-    instance: dg.DagsterInstance, spec: dg.AssetSpec, asset: ShardedAsset, dataset: Dataset, state: State
+    instance: dg.DagsterInstance,
+    spec: dg.AssetSpec,
+    passed_through: Sequence[ShardedAsset],
+    dataset: Dataset,
+    state: State,
 ) -> list[str]:
     """Record complete shards of which Dagster's newest record is of something else.
 
     Args:
         instance: holds the records.
         spec: of the asset.
-        asset: the same asset, as it stands in the store.
+        passed_through: the assets that a shard passes through up to this one, as they stand in the store.
         dataset: whose asset it is.
         state: of all shards.
 
     Returns:
         Partition keys of those for which an event was written.
     """
+    asset = passed_through[-1]
     versions = asset.versions(state)
     storage = instance.event_log_storage
     known = storage.get_latest_tags_by_partition(asset.key, _MATERIALIZATION, [DATA_VERSION_TAG])
     places = storage.get_latest_storage_id_by_partition(asset.key, _MATERIALIZATION)
     whole, of_shards = _places_of_inputs(instance, _deps(spec))
     written = []
-    unfinished = asset.unfinished(state)
+    unfinished = set().union(*(each.unfinished(state) for each in passed_through))
     for shard in (key for key in dataset.recipe.shard_keys if key not in unfinished):
         since = max(whole, *(places_of_input.get(shard, 0) for places_of_input in of_shards), 0)
         if known.get(shard) == {DATA_VERSION_TAG: versions[shard]} and places[shard] > since:

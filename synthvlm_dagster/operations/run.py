@@ -266,7 +266,10 @@ class Pipeline:
 
     def _record_shards(self, key: dg.AssetKey) -> None:
         """Tell Dagster of complete shards, where it does not know them."""
-        record_shards(self.instance, self._specs[key], self._sharded[key], self.dataset, self.state())
+        # A shard that fell behind in an asset before goes no further: what it lacks there has no score to be complete.
+        passed_through = list(self._sharded.values())
+        passed_through = passed_through[: passed_through.index(self._sharded[key]) + 1]
+        record_shards(self.instance, self._specs[key], passed_through, self.dataset, self.state())
 
     def _parents(self, key: dg.AssetKey) -> list[dg.AssetKey]:
         return [dep.asset_key for dep in self._specs[key].deps]

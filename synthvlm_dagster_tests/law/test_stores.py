@@ -106,17 +106,23 @@ SPOILED: dict[str, tuple[Callable[[Path], None], str]] = {
         "dataset/references",
     ),
     "two pictures of an export have changed places": (_swap_pictures, "dataset/llava/images"),
-    "a caption of an export is another": (_edit("dataset/llava/*.json", b"crimson", b"scarlet"), "dataset/llava/"),
+    "a caption of an export is another": (
+        _edit("dataset/llava/synthvlm.json", b"crimson", b"scarlet"),
+        "dataset/llava/",
+    ),
     "an export has another score": (
         _rewrite("dataset/huggingface/data/*", lambda rows: rows.with_columns(pl.col("clip_score") / 2)),
         "dataset/huggingface/data",
     ),
     "a sample of a tar is another": (_edit("dataset/webdataset/*.tar", b"clip_score", b"clap_score"), "webdataset"),
     "Croissant tells another size": (
-        _edit("dataset/huggingface/*.json", b"5 synthetic", b"6 synthetic"),
+        _edit("dataset/huggingface/croissant.json", b"5 synthetic", b"6 synthetic"),
         "croissant",
     ),
-    "the card tells another mean": (_edit("dataset/card.md", b"| CLIPScore | 0", b"| CLIPScore | 1"), "dataset/card"),
+    "the card tells another mean": (
+        _edit("dataset/card/card.md", b"| CLIPScore | 0", b"| CLIPScore | 1"),
+        "dataset/card",
+    ),
     "the report shows another mean": (_edit("dataset/report/*.html", b"mean CLIPScore", b"mean Score"), "report"),
     "a file is gone": (lambda store: _first(store, "dataset/llava/images/*/*").unlink(), "is missing"),
     "a file is too much": (lambda store: (store / "dataset/llava/more.png").touch(), "is too much"),
