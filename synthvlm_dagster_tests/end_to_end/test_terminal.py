@@ -137,7 +137,7 @@ def test_every_export_is_opened_by_its_consumer_library(project, tmp_path, monke
     examples = read_as_llava(folder / "llava" / "synthvlm.json", folder / "llava" / "images")
     assert {example.identity: example.turns[1][1] for example in examples} == captions
 
-    tars = [str(file) for file in sorted((folder / "webdataset").iterdir())]
+    tars = [str(file) for file in sorted((folder / "webdataset").glob("*.tar"))]
     samples = list(webdataset.WebDataset(tars, shardshuffle=False).decode("pil"))
     assert {sample["__key__"]: sample["txt"] for sample in samples} == captions
 

@@ -10,7 +10,8 @@ import dagster as dg
 
 from synthvlm_dagster.captions.assets import caption_assets
 from synthvlm_dagster.captions.checks import caption_checks
-from synthvlm_dagster.dataset import assets, checks
+from synthvlm_dagster.dataset.assets import dataset_assets
+from synthvlm_dagster.dataset.checks import dataset_checks
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.storage import Storage
@@ -80,20 +81,9 @@ class HostileProject:
             raise_on_error=False,
         )
         fill(self.recipe, self.storage, [*good_captions(6), *HOSTILE, "word " * 40, None])
-        of_dataset = dg.materialize(
-            [
-                part(dataset)
-                for part in (
-                    assets.llava_dataset,
-                    assets.webdataset,
-                    assets.dataset_card,
-                    assets.huggingface_dataset,
-                    assets.quality_report,
-                    checks.llava_holds_the_selected_pairs,
-                    checks.huggingface_holds_the_selected_pairs,
-                )
-            ],
-        )
+        exports = [asset for asset in dataset_assets(dataset) if asset.key != dataset.key("selected_pairs")]
+        holds = [check for check in dataset_checks(dataset) if "holds" in next(iter(check.check_keys)).name]
+        of_dataset = dg.materialize([*exports, *holds])
         runs = (of_captions, of_dataset)
         self.materializations = [
             event.materialization for run in runs for event in run.get_asset_materialization_events()
