@@ -7,15 +7,6 @@ import polars as pl
 from synthvlm_dagster.images.plan import PLAN_DESCRIPTIONS, with_image_ids
 from synthvlm_dagster.recipe import Attempts
 
-FURTHER_DESCRIPTIONS = {
-    "caption_id": "The caption that gets another image.",
-    "attempt": "Which of the caption's images this is, from 0.",
-    "best_score": "Weighted score of its best image before; null: none of its images could be made.",
-    "image_id": "caption_id and two digits of attempt; unique.",
-}
-FURTHER_SCHEMA = pl.Schema(
-    {"caption_id": pl.String(), "attempt": pl.Int32(), "best_score": pl.Float64(), "image_id": pl.String()}
-)
 _OF_IMAGE = ["image_id", "shard"]
 
 
