@@ -246,7 +246,7 @@ def selected_pairs(project: Project) -> pl.DataFrame:
 
 
 def torn_files(project: Project) -> Iterator[str]:
-    """Files under a final name that cannot be read to their end, pictures included; and chunks set aside as damaged."""
+    """Files under a final name that cannot be read to their end, pictures included; and quarantined chunks."""
     storage = project.storage
     for path in storage.files(""):
         try:

@@ -162,7 +162,7 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
 def gc(recipes: tuple[str, ...], age: str, yes: bool) -> None:
     """List what no recipe and no selected pair refers to, with its size and why; delete it with --yes.
 
-    That is what other generators, scorers and judges have made, damaged files that were set aside, and temporary files
+    That is what other generators, scorers and judges have made, damaged files in quarantine, and temporary files
     of writers that were killed. Nothing that a selected pair needs is among it, and no captions, plans or exports.
     """
     import time

@@ -45,7 +45,7 @@ class ShardReader:
         return state.images, state.measured
 
     def state(self, shard: str, on_damage: OnDamage | None = None) -> State:
-        """All of it; damaged files of images are set aside, too."""
+        """All of it; damaged files of images are quarantined, too."""
         from synthvlm_dagster.attempts.state import State
 
         return State.read(self._recipe, self._storage(), shard, on_damage)

@@ -47,7 +47,7 @@ class State:
             recipe: names generator, scorer, judges and attempts.
             storage: the store.
             shard: partition key; None: all shards.
-            on_damage: given where images are to be made or measured: damaged files are set aside first, and this is
+            on_damage: given where images are to be made or measured: damaged files are quarantined first, and this is
                 told. Without, nothing is changed.
 
         Raises:

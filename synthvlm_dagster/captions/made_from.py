@@ -11,7 +11,7 @@ from synthvlm_dagster.captions.tables import RAW
 from synthvlm_dagster.contents import content_of
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
 from synthvlm_dagster.recipe import CaptionSource, Recipe
-from synthvlm_dagster.recipe.plain import named, plain_settings
+from synthvlm_dagster.recipe.plain import HOW_IT_IS_COMPUTED, named, plain_settings
 from synthvlm_dagster.store.made_from import MadeFrom
 
 if TYPE_CHECKING:
@@ -28,19 +28,6 @@ IMAGE_FOLDERS = "image_folders"
 
 _LARGE = 256 << 20
 """Bytes of a caption file from which on its size and times of change stand for what it holds."""
-_WITHOUT_EFFECT_ON_CAPTIONS = (
-    "batch_size",
-    "device",
-    "base_url",
-    "api_key_variable",
-    "concurrency",
-    "requests_per_minute",
-    "max_retries",
-    "timeout_seconds",
-    "price_per_million_input_tokens",
-    "price_per_million_output_tokens",
-)
-"""How fast, where and at what price captions are measured."""
 
 
 def raw_settings(recipe: Recipe) -> dict[str, Any]:
@@ -50,7 +37,7 @@ def raw_settings(recipe: Recipe) -> dict[str, Any]:
 
 def curation_settings(recipe: Recipe) -> dict[str, Any]:
     """The recipe's part that shapes the curated and the rejected captions, but for what its files and models hold."""
-    return {"curation": plain_settings(recipe.curation, _WITHOUT_EFFECT_ON_CAPTIONS), "shards": recipe.shards}
+    return {"curation": plain_settings(recipe.curation, HOW_IT_IS_COMPUTED), "shards": recipe.shards}
 
 
 def raw_captions_made_from(recipe: Recipe) -> MadeFrom:
@@ -143,7 +130,7 @@ def curation_made_from(recipe: Recipe, raw_version: str, one_run: dict[str, Any]
         inputs={"raw_captions": raw_version},
         contents={
             field: _words_identity(value) if field == "curation.flagged_words" else _model_identity(value, revision)
-            for field, value, revision in named(recipe.curation, "curation", _WITHOUT_EFFECT_ON_CAPTIONS)
+            for field, value, revision in named(recipe.curation, "curation", HOW_IT_IS_COMPUTED)
         },
         one_run=one_run or {},
     )

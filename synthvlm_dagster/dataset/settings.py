@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from synthvlm_dagster.recipe import CaptionSource, Recipe
-from synthvlm_dagster.recipe.plain import plain_settings
+from synthvlm_dagster.recipe.plain import HOW_IT_IS_COMPUTED, plain_settings
 
 SELECTION_CODE = 2
 CARD_CODE = 2
@@ -18,20 +18,11 @@ _ABOUT_HOW_IT_RUNS = (
     "operations",
     "storage",
     "shards_per_run",
-    "batch_size",
-    "device",
     "compile",
     "fuse_qkv",
     "images_per_chunk",
     "content_credentials",
-    "base_url",
-    "api_key_variable",
-    "concurrency",
-    "requests_per_minute",
-    "max_retries",
-    "timeout_seconds",
-    "price_per_million_input_tokens",
-    "price_per_million_output_tokens",
+    *HOW_IT_IS_COMPUTED,
 )
 """Settings, at any depth, of which nothing that is published tells."""
 _DRAWN = ("random", "audited")

@@ -163,7 +163,7 @@ def _work_done(summary: "ShardSummary", price_per_gpu_hour: float | None) -> dic
         "seconds": round(summary.seconds, 1),
         "model_load_seconds": round(summary.load_seconds, 1),
         "pictures_drawn_again": summary.retried,
-        "chunks_set_aside": len(summary.set_aside),
+        "chunks_quarantined": len(summary.quarantined),
     }
     seconds = summary.seconds + summary.load_seconds
     if summary.peak_memory is not None:

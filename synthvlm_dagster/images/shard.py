@@ -34,7 +34,7 @@ class ShardSummary:
     shard: str
     table: str
     planned: int
-    set_aside: tuple[str, ...] = ()
+    quarantined: tuple[str, ...] = ()
     """New paths of chunk files that were damaged."""
     made: int = 0
     retried: int = 0
@@ -88,7 +88,7 @@ def generate_shard(
         raise ValueError("images are made of one shard at a time")
     on_warning = on_warning or on_progress
     said, warned = _in_shard(shard, on_progress), _in_shard(shard, on_warning)
-    found = ShardSummary(shard, images_table(recipe, shard), images.plan.height, images.set_aside)
+    found = ShardSummary(shard, images_table(recipe, shard), images.plan.height, images.quarantined)
     if images.missing.is_empty():
         failed = f", {images.failed.height} could not be made" if images.failed.height else ""
         said(f"all {images.present.height} images are present{failed}")

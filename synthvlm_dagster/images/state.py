@@ -11,7 +11,7 @@ from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.naming import failed_images_table, images_table
 from synthvlm_dagster.images.table import FAILED_SCHEMA, IMAGE_SCHEMA
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.store.chunks import in_file, rows_by_shard, set_damaged_aside
+from synthvlm_dagster.store.chunks import in_file, quarantine_damaged, rows_by_shard
 from synthvlm_dagster.store.storage import UNREADABLE_TABLE, Storage
 
 _OF_IMAGE = ["image_id", "shard"]
@@ -31,7 +31,7 @@ class PlannedImages:
         storage: the store.
         shard: partition key; None: all shards.
         plan: the planned images: the plan's columns and image_id.
-        set_aside: new paths of chunk files that were damaged.
+        quarantined: new paths of chunk files that were damaged.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class PlannedImages:
         shard: str | None,
         stored: pl.DataFrame,
         tried: pl.DataFrame,
-        set_aside: tuple[str, ...] = (),
+        quarantined: tuple[str, ...] = (),
     ) -> None:
         self.recipe = recipe
         self.storage = storage
         self.shard = shard
         self.plan = plan
-        self.set_aside = set_aside
+        self.quarantined = quarantined
         self._stored = stored
         self._tried = tried
         self._places: _Places | None = None
@@ -76,19 +76,19 @@ class PlannedImages:
             StorageError: the store cannot be reached.
         """
         tables = images_table(recipe, shard), failed_images_table(recipe, shard)
-        set_aside: list[str] = []
+        quarantined: list[str] = []
         if on_damage:
             of_shard = f"shard {shard}: " if shard else ""
             for table in tables:
-                set_aside += set_damaged_aside(storage, table, lambda message: on_damage(of_shard + message))
+                quarantined += quarantine_damaged(storage, table, lambda message: on_damage(of_shard + message))
         stored, tried = (
             rows_by_shard(storage, table, schema) for table, schema in zip(tables, (_MADE, _TRIED), strict=True)
         )
-        return cls(recipe, storage, plan, shard, stored, tried, tuple(set_aside))
+        return cls(recipe, storage, plan, shard, stored, tried, tuple(quarantined))
 
     def with_plan(self, plan: pl.DataFrame) -> PlannedImages:
         """The same store under another plan."""
-        return PlannedImages(self.recipe, self.storage, plan, self.shard, self._stored, self._tried, self.set_aside)
+        return PlannedImages(self.recipe, self.storage, plan, self.shard, self._stored, self._tried, self.quarantined)
 
     @property
     def stored(self) -> pl.DataFrame:

@@ -8,6 +8,20 @@ from typing import Any, NamedTuple, get_args
 
 from synthvlm_dagster.recipe.section import LocationMark, Section
 
+HOW_IT_IS_COMPUTED = (
+    "batch_size",
+    "device",
+    "base_url",
+    "api_key_variable",
+    "concurrency",
+    "requests_per_minute",
+    "max_retries",
+    "timeout_seconds",
+    "price_per_million_input_tokens",
+    "price_per_million_output_tokens",
+)
+"""Settings, at any depth, that say how fast, where and at what price something is measured, not what comes out."""
+
 _ALSO_NAMES = ("pretrained",)
 """Fields without a mark that may hold a path beside other things."""
 _REVISION = "revision"

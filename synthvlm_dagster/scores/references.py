@@ -19,7 +19,7 @@ from synthvlm_dagster.recipe import ComparisonDataset, Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.merit import weighted_score
 from synthvlm_dagster.scores.naming import reduced_size, scorer_name
-from synthvlm_dagster.store.chunks import set_damaged_aside, write_chunk
+from synthvlm_dagster.store.chunks import quarantine_damaged, write_chunk
 from synthvlm_dagster.store.made_from import MadeFrom
 from synthvlm_dagster.store.storage import Storage
 
@@ -167,7 +167,7 @@ def _measure_dataset(
 ) -> dict[str, object]:
     table = _table(recipe, dataset)
     sample = reference_sample(dataset, recipe.seed, on_progress)
-    set_damaged_aside(storage, table, lambda message: on_progress(f"comparison {dataset.name}: {message}"))
+    quarantine_damaged(storage, table, lambda message: on_progress(f"comparison {dataset.name}: {message}"))
     measured = _stored(storage, table).filter(pl.col("problem").is_null())
     missing = sample.join(measured, on="image_id", how="anti", maintain_order="left")
     if not missing.is_empty():

@@ -11,7 +11,7 @@ from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.measuring import EMBEDDINGS, SCORES
 from synthvlm_dagster.scores.naming import embeddings_table, judge_table, scores_table
 from synthvlm_dagster.scores.table import SCORES_SCHEMA
-from synthvlm_dagster.store.chunks import rows_by_shard, set_damaged_aside, write_chunk
+from synthvlm_dagster.store.chunks import quarantine_damaged, rows_by_shard, write_chunk
 from synthvlm_dagster.store.storage import Storage
 
 _IMAGE_ID = {"image_id": pl.String()}
@@ -63,7 +63,7 @@ class Measurements:
         tables |= {name: judge_table(recipe, name, shard) for name in judges.configured}
         if on_damage:
             for table in tables.values():
-                set_damaged_aside(storage, table, lambda message: on_damage(f"scores of shard {shard}: {message}"))
+                quarantine_damaged(storage, table, lambda message: on_damage(f"scores of shard {shard}: {message}"))
         schemas: dict[str, Mapping[str, pl.DataType]] = {
             EMBEDDINGS: _IMAGE_ID,
             SCORES: {name: SCORES_SCHEMA[name] for name in ("image_id", "clip_score", "ssim")},

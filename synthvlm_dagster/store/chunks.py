@@ -48,7 +48,7 @@ def read_chunks(
 ) -> Iterator[tuple[str, pl.DataFrame | None]]:
     """Some columns of each chunk file, in order; None where it is no readable parquet table with these columns.
 
-    Reads these columns alone: damage elsewhere in a file is not noticed (see `set_damaged_aside`).
+    Reads these columns alone: damage elsewhere in a file is not noticed (see `quarantine_damaged`).
 
     Raises:
         StorageError: a file that is there cannot be fetched, which says nothing about its content.
@@ -106,7 +106,7 @@ def read_columns(storage: Storage, path: str, columns: list[str]) -> pl.DataFram
         return None
 
 
-def set_damaged_aside(storage: Storage, table: str, on_progress: Callable[[str], None]) -> tuple[str, ...]:
+def quarantine_damaged(storage: Storage, table: str, on_progress: Callable[[str], None]) -> tuple[str, ...]:
     """Rename every chunk file of a table that is cut, changed or no parquet file to `….parquet.corrupt`.
 
     Every file is read whole, so that one changed byte is found. Files from before their names held a digest are only
@@ -121,7 +121,7 @@ def set_damaged_aside(storage: Storage, table: str, on_progress: Callable[[str],
     damaged = [path for path in storage.files(table, ".parquet") if _is_damaged(storage, path)]
     renamed = []
     for path in damaged:
-        renamed.append(storage.set_aside(path))
+        renamed.append(storage.quarantine(path))
         on_progress(f"a damaged file is now {storage.url(renamed[-1])}; what was in it is made again")
     return tuple(renamed)
 

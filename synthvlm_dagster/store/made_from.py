@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -106,19 +105,6 @@ def version_of_files(sizes: Mapping[str, int]) -> str:
         if name != FOLDERS_RECORD:
             digest.update(f"{name}\0{size}\0".encode())
     return digest.hexdigest()
-
-
-def write_folders_record(folder: Path, record: MadeFrom) -> MadeFrom:
-    """Write the record of a finished local folder into it, with the version of its files.
-
-    Returns:
-        The record as it was written.
-    """
-    files = (file for file in folder.rglob("*") if file.is_file())
-    sizes = {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
-    record = record.written(version_of_files(sizes))
-    (folder / FOLDERS_RECORD).write_bytes(record.to_bytes())
-    return record
 
 
 def _changed_settings(then: Any, now: Any, name: str = "") -> Iterator[str]:

@@ -32,7 +32,7 @@ FORMAT = 1
 """How tables, chunks and records are laid out and named. A store of another number is refused."""
 FORMAT_FILE = ".synthvlm_format.json"
 """Stands at the store's root from the first write on; no listing shows it."""
-SET_ASIDE_SUFFIX = ".corrupt"
+QUARANTINE_SUFFIX = ".corrupt"
 NAMED_BY_CONTENT = re.compile(r"/chunk-[0-9a-f]{10}-([0-9a-f]{16})\.parquet$")
 """The end of a path whose file is never changed, because its name holds a digest of what is in it."""
 
@@ -165,7 +165,7 @@ class StoredFiles:
                 with suppress(OSError):
                     Path(path).rmdir()
 
-    def set_aside(self, path: str) -> str:
+    def quarantine(self, path: str) -> str:
         """Rename a damaged file so that it belongs to no table any more.
 
         Returns:
@@ -174,7 +174,7 @@ class StoredFiles:
         Raises:
             StorageError: the file cannot be renamed.
         """
-        renamed = f"{path}{SET_ASIDE_SUFFIX}"
+        renamed = f"{path}{QUARANTINE_SUFFIX}"
         self._unchanging.pop(path, None)
         with self._explained(path, "renamed, though it is damaged"):
             self._fs.mv(self._inside(path), self._inside(renamed))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.store.folder_swap import TEMPORARY_PREFIX, replaced_folder
-from synthvlm_dagster.store.made_from import FOLDERS_RECORD, MadeFrom, version_of_files, write_folders_record
+from synthvlm_dagster.store.made_from import FOLDERS_RECORD, MadeFrom, version_of_files
 from synthvlm_dagster.store.paths import StoredFiles
 
 
@@ -18,10 +18,8 @@ class PublishedFolders(StoredFiles):
     """The folders of a store that are replaced whole; see `Storage`."""
 
     @contextmanager
-    def replaced_folder(
-        self, folder: str, last: Sequence[str] = (), made_from: MadeFrom | None = None
-    ) -> Iterator[Path]:
-        """Build a folder aside and swap it in whole, with the record of what it was made from.
+    def replaced_folder(self, folder: str, last: Sequence[str] = ()) -> Iterator[Path]:
+        """Build a folder aside and swap it in whole.
 
         On a local disk that is one step, see `folder_swap`. An object store has none: everything is uploaded beside the
         old folder, which stands as it was until that is done. Then the store itself copies the files into their places:
@@ -32,7 +30,6 @@ class PublishedFolders(StoredFiles):
         Args:
             folder: where it shall stand.
             last: files, by their path below the folder, that tell a reader which others there are.
-            made_from: what it is made from; written into it, with the version of its files, when the block ends.
 
         Yields:
             An empty local folder to fill. When the block ends without an error its files take the place of what stood
@@ -49,14 +46,10 @@ class PublishedFolders(StoredFiles):
             if self._is_local:
                 with replaced_folder(Path(target)) as staged:
                     yield staged
-                    if made_from:
-                        write_folders_record(staged, made_from)
             else:
                 with tempfile.TemporaryDirectory() as local:
                     yield Path(local)
-                    if made_from:
-                        write_folders_record(Path(local), made_from)
-                    self._upload_folder(Path(local), folder, (*last, FOLDERS_RECORD))
+                    self._upload_folder(Path(local), folder, last)
         except OSError as error:
             raise StorageError(f"{self.url(folder)}: cannot be written: {error}") from error
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from synthvlm_dagster.store.folder_swap import TEMPORARY_PREFIX
 from synthvlm_dagster.store.made_from import MadeFrom
-from synthvlm_dagster.store.paths import NAMED_BY_CONTENT, SET_ASIDE_SUFFIX, StoredFile
+from synthvlm_dagster.store.paths import NAMED_BY_CONTENT, QUARANTINE_SUFFIX, StoredFile
 from synthvlm_dagster.store.publishing import PublishedFolders
 from synthvlm_dagster.store.tables import UNREADABLE_TABLE, WHOLE_TABLE, Tables
 
 __all__ = [
     "NAMED_BY_CONTENT",
-    "SET_ASIDE_SUFFIX",
+    "QUARANTINE_SUFFIX",
     "TEMPORARY_PREFIX",
     "UNREADABLE_TABLE",
     "WHOLE_TABLE",

@@ -199,7 +199,7 @@ class Tables(StoredFiles):
         paths = self.files(table, ".parquet")
         if not paths:
             raise _missing_table(self.url(table))
-        # Of a table in many files the damaged ones are set aside where it is made again.
+        # Of a table in many files the damaged ones are quarantined where it is made again.
         for path in paths:
             if self._is_local and path.endswith(f"/{WHOLE_TABLE}"):
                 _require_parquet(self._full(path))

@@ -104,7 +104,7 @@ def test_every_asset_tells_what_it_holds_in_small_events(project):
 NUMBERS_OF_SHARDS = {
     "generated_images": {
         "dagster/row_count", "images_made_now", "images_per_second", "seconds", "model_load_seconds", "failed_images",
-        "pictures_drawn_again", "chunks_set_aside", "batch_size",
+        "pictures_drawn_again", "chunks_quarantined", "batch_size",
     },
     "image_scores": {
         "dagster/row_count", "images_scored_now", "images_per_second", "seconds", "clip_score_mean", "clip_score_min",

@@ -39,7 +39,7 @@ def uses(storage: Storage, path: str):
     yield lambda: storage.table_writer(path, frame.schema).__enter__()
     yield lambda: storage.replaced_folder(path).__enter__()
     yield lambda: storage.delete(path)
-    yield lambda: storage.set_aside(path)
+    yield lambda: storage.quarantine(path)
     yield lambda: storage.read_bytes(path)
     yield lambda: storage.open(path)
     yield lambda: storage.exists(path)
@@ -99,7 +99,7 @@ class TestLinks:
             lambda: storage.write_bytes("link/new.txt", b"x"),
             lambda: storage.write_table("link/deeper/table", pl.DataFrame({"a": [1]})),
             lambda: storage.delete("link/kept.txt"),
-            lambda: storage.set_aside("link/kept.txt"),
+            lambda: storage.quarantine("link/kept.txt"),
             lambda: storage.replaced_folder("link").__enter__(),
             lambda: storage.replaced_folder("link/new").__enter__(),
         ):

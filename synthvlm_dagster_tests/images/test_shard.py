@@ -51,7 +51,7 @@ def test_a_shard_gets_its_planned_images_and_their_facts(tiny_recipe: Callable[.
     messages: list[str] = []
     summary = generate_shard(recipe, storage, SHARD, NoiseGenerator(), messages.append)
 
-    assert (summary.planned, summary.made, summary.set_aside, summary.failures) == (6, 6, (), {})
+    assert (summary.planned, summary.made, summary.quarantined, summary.failures) == (6, 6, (), {})
     assert summary.seconds > 0
     assert summary.images_per_second > 0
     assert "complete with 6 images; 6 made" in messages[-1]
@@ -189,7 +189,7 @@ def _flipped(content: bytes, place: int) -> bytes:
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_a_damaged_chunk_is_set_aside_and_only_its_images_are_made_again(
+def test_a_damaged_chunk_is_quarantined_and_only_its_images_are_made_again(
     tiny_recipe: Callable[..., Recipe], change: Callable[[bytes], bytes]
 ) -> None:
     recipe = tiny_recipe({"images_per_chunk": 2, "image_format": "png"})
@@ -204,14 +204,14 @@ def test_a_damaged_chunk_is_set_aside_and_only_its_images_are_made_again(
     messages: list[str] = []
     generator = NoiseGenerator()
     summary = generate_shard(recipe, storage, SHARD, generator, messages.append)
-    assert summary.set_aside == (f"{victim}.corrupt",)
+    assert summary.quarantined == (f"{victim}.corrupt",)
     assert any("damaged" in message and ".corrupt" in message for message in messages)
     assert sorted(generator.seeds) == sorted(lost["seed"])
     assert read_images(recipe, storage, SHARD).collect().sort("image_id").equals(whole)
     assert storage.exists(f"{victim}.corrupt")
 
 
-def test_a_chunk_that_does_not_open_counts_as_missing_before_it_is_set_aside(
+def test_a_chunk_that_does_not_open_counts_as_missing_before_it_is_quarantined(
     tiny_recipe: Callable[..., Recipe],
 ) -> None:
     recipe = tiny_recipe({"images_per_chunk": 2})
@@ -259,7 +259,7 @@ def test_a_store_that_is_no_local_folder_works(tiny_recipe: Callable[..., Recipe
     damage(storage, chunks(recipe, storage)[0], lambda content: content[:100])
     repaired = generate_shard(recipe, storage, SHARD, generator)
     assert repaired.made in (2, 4)
-    assert len(repaired.set_aside) == 1
+    assert len(repaired.quarantined) == 1
     assert read_images(recipe, storage, SHARD).collect()["image_id"].n_unique() == 6
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthvlm_dagster.store.chunks import read_chunks, rows_by_shard, set_damaged_aside, write_chunk
+from synthvlm_dagster.store.chunks import quarantine_damaged, read_chunks, rows_by_shard, write_chunk
 from synthvlm_dagster.store.storage import Storage
 
 ROWS = pl.DataFrame({"image_id": ["a", "b", "c"], "content": [b"first", b"second", b"third" * 20]})
@@ -29,7 +29,7 @@ def test_the_same_rows_make_the_same_file_and_other_content_another(storage: Sto
     assert other.split("-")[1] == path.split("-")[1]
     assert storage.scan_files([path]).collect().equals(ROWS)
     assert ids(storage) == {path: ["a", "b", "c"], other: ["a", "b", "c"]}
-    assert set_damaged_aside(storage, "table", print) == ()
+    assert quarantine_damaged(storage, "table", print) == ()
 
 
 @settings(deadline=None, max_examples=200)
@@ -45,17 +45,17 @@ def test_any_changed_byte_and_any_lost_tail_is_found(data: st.DataObject) -> Non
         del content[place:]
     storage.write_bytes(path, bytes(content))
     messages: list[str] = []
-    assert set_damaged_aside(storage, "table", messages.append) == (f"{path}.corrupt",)
+    assert quarantine_damaged(storage, "table", messages.append) == (f"{path}.corrupt",)
     assert storage.files("table", ".parquet") == []
     assert ".corrupt" in messages[0]
 
 
 def test_files_without_a_digest_in_their_name_are_damaged_when_they_do_not_open(storage: Storage) -> None:
     storage.write_chunk("table", "chunk-0123456789.parquet", ROWS)
-    assert set_damaged_aside(storage, "table", print) == ()
+    assert quarantine_damaged(storage, "table", print) == ()
     storage.write_bytes("table/chunk-0123456789.parquet", b"PAR1 and nothing else")
     assert ids(storage) == {"table/chunk-0123456789.parquet": None}
-    assert set_damaged_aside(storage, "table", print) == ("table/chunk-0123456789.parquet.corrupt",)
+    assert quarantine_damaged(storage, "table", print) == ("table/chunk-0123456789.parquet.corrupt",)
 
 
 def test_rows_of_all_shards_tell_their_shard_and_file(storage: Storage) -> None:

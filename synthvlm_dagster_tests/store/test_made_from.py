@@ -88,7 +88,7 @@ def test_every_type_of_column_has_a_version(values):
 
 
 def test_a_folder_carries_its_record_and_shows_what_was_done_to_it(storage):
-    with storage.replaced_folder("dataset/llava", ["index.json"], made_from=RECORD) as folder:
+    with storage.recorded_folder("dataset/llava", RECORD), storage.replaced_folder("dataset/llava") as folder:
         (folder / "index.json").write_text("[]")
         (folder / "images").mkdir()
         (folder / "images" / "1.png").write_bytes(b"12345")

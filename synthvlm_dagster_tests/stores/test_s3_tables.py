@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 from synthvlm_dagster.captions.files import find_files
 from synthvlm_dagster.errors import CaptionSourceError, StorageError
 from synthvlm_dagster.recipe import CaptionSource
-from synthvlm_dagster.store.chunks import read_chunks, read_columns, set_damaged_aside, write_chunk
+from synthvlm_dagster.store.chunks import quarantine_damaged, read_chunks, read_columns, write_chunk
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.stores.s3_server import BUCKET, SECRET, Fault
 
@@ -130,12 +130,12 @@ def test_of_chunks_that_were_listed_nothing_is_asked_twice(s3, storage, image_by
     assert everything["image_id"].to_list() == [image_id for path in paths for image_id in read[path]]
 
 
-def test_a_chunk_that_was_set_aside_and_made_anew_is_read_anew(storage):
+def test_a_chunk_that_was_quarantined_and_made_anew_is_read_anew(storage):
     path = write_chunk(storage, "t", ROWS)
     content = storage.read_bytes(path)
     storage.write_bytes(path, content[:-100])
     assert ids_in(storage, storage.files("t")) == {path: None}
-    set_damaged_aside(storage, "t", lambda _: None)
+    quarantine_damaged(storage, "t", lambda _: None)
     assert write_chunk(storage, "t", ROWS) == path
     assert storage.scan_files([path]).collect().height == COUNT
     assert ids_in(storage, storage.files("t", ".parquet"))[path] == ROWS["image_id"].to_list()
@@ -197,7 +197,7 @@ def test_a_read_that_fails_for_good_names_the_file(s3, storage, kind):
         "stream": lambda: storage.open(path).read(),
         "columns": lambda: read_columns(storage, path, ["image_id"]),
         "ids": lambda: ids_in(storage, [path]),
-        "digest": lambda: set_damaged_aside(storage, "t", print),
+        "digest": lambda: quarantine_damaged(storage, "t", print),
     }
     for name, read in reads.items():
         with pytest.raises(StorageError, match=rf"^s3://{BUCKET}/\w+/t/chunk-.*parquet: cannot be read: .*Run again"):

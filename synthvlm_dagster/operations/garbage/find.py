@@ -10,10 +10,10 @@ from synthvlm_dagster.attempts.nights import NIGHTS_ATTEMPTS
 from synthvlm_dagster.captions.measures.measurements import MEASUREMENTS
 from synthvlm_dagster.operations.garbage.references import References
 from synthvlm_dagster.store.folder_swap import TEMPORARY_PREFIX
-from synthvlm_dagster.store.storage import SET_ASIDE_SUFFIX, Storage, StoredFile
+from synthvlm_dagster.store.storage import QUARANTINE_SUFFIX, Storage, StoredFile
 
 TEMPORARY = "temporary, left behind by a writer that was killed"
-SET_ASIDE = "damaged and set aside; its rows have been made again, or will be"
+QUARANTINED = "damaged and quarantined; its rows have been made again, or will be"
 
 _FINGERPRINTED = re.compile(r".+-[0-9a-f]{10}")
 """How this project names folders whose content depends on settings; others are not touched."""
@@ -90,8 +90,8 @@ def _garbage(path: str, references: References) -> tuple[str, str] | None:
     for number, part in enumerate(parts):
         if part.startswith(TEMPORARY_PREFIX):
             return "/".join(parts[: number + 1]), TEMPORARY
-    if path.endswith(f".parquet{SET_ASIDE_SUFFIX}"):
-        return path, SET_ASIDE
+    if path.endswith(f".parquet{QUARANTINE_SUFFIX}"):
+        return path, QUARANTINED
     match parts:
         case ["images" | "failed_images", generator, _, _]:
             return _of_generator(f"{parts[0]}/{generator}", generator, references)
@@ -132,6 +132,6 @@ def _of_comparison(folder: str, table: str, references: References) -> tuple[str
 
 
 def _rank(thing: Garbage) -> int:
-    if thing.reason in (TEMPORARY, SET_ASIDE):
+    if thing.reason in (TEMPORARY, QUARANTINED):
         return 0
     return _ORDER.index(thing.path.split("/")[0])

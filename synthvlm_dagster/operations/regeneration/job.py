@@ -73,11 +73,11 @@ def regenerate_weak_pairs(dataset: Dataset) -> dg.JobDefinition:
         from synthvlm_dagster.dataset.coverage import complete_scores
         from synthvlm_dagster.operations.regeneration.night import Limits
         from synthvlm_dagster.operations.regeneration.work import NightWork
-        from synthvlm_dagster.store.chunks import set_damaged_aside
+        from synthvlm_dagster.store.chunks import quarantine_damaged
 
         recipe, storage = dataset.recipe, dataset.storage
         limits = Limits(**cast("dg.Config", config).model_dump())
-        set_damaged_aside(storage, nights_attempts_table(recipe), context.log.warning)
+        quarantine_damaged(storage, nights_attempts_table(recipe), context.log.warning)
         work = NightWork(context, dataset, limits)
         yield from work.finish_what_was_begun()
         # Before any GPU time: without all scores there would be no new selection.
