@@ -9,6 +9,7 @@ out of sync what `synthvlm plan` would make, and nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
@@ -29,7 +30,10 @@ _MATERIALIZATION = dg.DagsterEventType.ASSET_MATERIALIZATION
 _EVENTS_READ = 20
 RECORDED_AGAIN = "recorded_again"
 """Metadata of events that tell what stood already."""
-_WHY = "It stood in the store; Dagster had no record of it, or of something else in its place."
+_WHY = (
+    "It stood in the store; Dagster had no record of it, or of something else in its place. Figures beside this are of "
+    "the run that made it."
+)
 
 
 def record_table(instance: dg.DagsterInstance, graph: BaseAssetGraph, spec: dg.AssetSpec, dataset: Dataset) -> bool:
@@ -52,7 +56,7 @@ def record_table(instance: dg.DagsterInstance, graph: BaseAssetGraph, spec: dg.A
     tags = (newest.asset_materialization.tags or {}) if newest and newest.asset_materialization else {}
     if tags.get(DATA_VERSION_TAG) == made.version and is_in_sync(instance, graph, spec.key):
         return False
-    metadata = {"dagster/uri": storage.url(PLACES[name]), RECORDED_AGAIN: _WHY}
+    metadata = _recorded(instance, spec.key, made.version, None, storage.url(PLACES[name]))
     if name == "raw_captions":
         metadata["source_version"] = source_version(dataset.recipe.sources)
     instance.report_runless_asset_event(
@@ -100,17 +104,36 @@ def record_shards(
         since = max(whole, *(places_of_input.get(shard, 0) for places_of_input in of_shards), 0)
         if known.get(shard) == {DATA_VERSION_TAG: versions[shard]} and places[shard] > since:
             continue
-        metadata = {"dagster/uri": dataset.storage.url(f"{asset.table(dataset.recipe)}/{shard}"), RECORDED_AGAIN: _WHY}
+        place = dataset.storage.url(f"{asset.table(dataset.recipe)}/{shard}")
         tags = {
             CODE_VERSION_TAG: spec.code_version or "",
             DATA_VERSION_TAG: versions[shard],
             **provenance(instance, _deps(spec), shard),
         }
         instance.report_runless_asset_event(
-            dg.AssetMaterialization(asset.key, partition=shard, metadata=metadata, tags=tags)
+            dg.AssetMaterialization(
+                asset.key,
+                partition=shard,
+                metadata=_recorded(instance, asset.key, versions[shard], shard, place),
+                tags=tags,
+            )
         )
         written.append(shard)
     return written
+
+
+def _recorded(
+    instance: dg.DagsterInstance, key: dg.AssetKey, version: str, shard: str | None, place: str
+) -> dict[str, Any]:
+    """Metadata for what stands at `place`: that of the newest event of the same version, where one of the last has it.
+
+    Without it the UI would draw no figures of a shard that nothing was done to.
+    """
+    events = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[shard] if shard else None)
+    for record in instance.fetch_materializations(events, limit=_EVENTS_READ).records:
+        if record.asset_materialization and _version(record) == version:
+            return {**record.asset_materialization.metadata, "dagster/uri": place, RECORDED_AGAIN: _WHY}
+    return {"dagster/uri": place, RECORDED_AGAIN: _WHY}
 
 
 def _places_of_inputs(

@@ -15,6 +15,7 @@ from synthvlm_dagster.operations.records import RECORDED_AGAIN
 from synthvlm_dagster.operations.run import Pipeline, Step
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.freshness import OneLook
+from synthvlm_dagster.orchestration.shards import DATA_VERSION_TAG
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster_tests.dataset.made_project import changed_recipe, give_images_and_scores, make_project
 
@@ -112,3 +113,33 @@ def test_what_comes_out_as_it_was_ends_there(project: Path, instance: dg.Dagster
     (project / "words.txt").write_text("zounds\ngadzooks\n")
     assert run(recipe, instance) == ["curated_captions", "rejected_captions"]
     assert out_of_sync(recipe, instance) == set()
+
+
+def newest(instance: dg.DagsterInstance, name: str, shard: str | None = None) -> dg.AssetMaterialization:
+    of_shard = dg.AssetRecordsFilter(asset_key=dg.AssetKey(name), asset_partitions=[shard] if shard else None)
+    event = instance.fetch_materializations(of_shard, limit=1).records[0].asset_materialization
+    assert event is not None
+    return event
+
+
+def test_what_is_recorded_again_keeps_the_figures_of_its_making(project: Path, instance: dg.DagsterInstance) -> None:
+    recipe = changed_recipe(project)
+    run(recipe, instance)
+    figures = {shard: number / 10 for number, shard in enumerate(recipe.shard_keys)}
+    before = {shard: newest(instance, "image_scores", shard) for shard in figures}
+    for shard, event in before.items():
+        made = event._replace(metadata={"clip_score_mean": dg.MetadataValue.float(figures[shard])})
+        instance.report_runless_asset_event(made)
+    captions = (project / "captions.txt").read_text().splitlines()
+    (project / "captions.txt").write_text("\n".join(captions[1:]) + "\n")
+    run(recipe, instance)
+    stands = 0
+    for shard, event in before.items():
+        now = newest(instance, "image_scores", shard)
+        assert RECORDED_AGAIN in now.metadata
+        if now.tags and event.tags and now.tags[DATA_VERSION_TAG] == event.tags[DATA_VERSION_TAG]:
+            assert now.metadata["clip_score_mean"].value == figures[shard]
+            stands += 1
+        else:
+            assert "clip_score_mean" not in now.metadata
+    assert 0 < stands < len(before)
