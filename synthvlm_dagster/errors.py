@@ -9,7 +9,7 @@ class SynthVLMError(Exception):
     """
 
     def __init__(self, message: str = "") -> None:
-        super().__init__("".join(map(_shown, message)))
+        super().__init__(printable(message))
 
 
 class RecipeError(SynthVLMError):
@@ -42,6 +42,11 @@ class SelectionError(SynthVLMError):
 
 class EndpointError(SynthVLMError):
     """A language model's endpoint cannot be reached, refuses, or gives no answers that can be used."""
+
+
+def printable(text: str) -> str:
+    """A text with escapes in place of what cannot be printed, but for line ends and tabs."""
+    return "".join(map(_shown, text))
 
 
 def _shown(sign: str) -> str:

@@ -75,6 +75,24 @@ def test_spoiled_files_are_clear_errors_or_rows_with_a_reason(layout, tmp_path):
     assert len(tried) >= (MORE or 40) // 2
 
 
+@pytest.mark.parametrize("sign", ["\x01", "\u202e", "\U000e0001", "é", "caption "])
+def test_many_long_names_of_columns_make_no_long_message(sign, tmp_path):
+    names = [f"{sign * 500}{number}" for number in range(200)]
+    spoiled = {
+        "a.csv": ",".join(names).encode() + b"\n1\n",
+        "b.jsonl": json.dumps(dict.fromkeys(names, 1)).encode(),
+        "c.json": json.dumps([dict.fromkeys(names, 1)]).encode(),
+        "d.json": json.dumps(dict.fromkeys(names, 1)).encode(),
+        "e.parquet": parquet_of(**{name: [1] for name in names}),
+    }
+    for name, content in spoiled.items():
+        path = _written(tmp_path / name, content)
+        with pytest.raises(CaptionSourceError) as refused:
+            read(path)
+        require_clear(refused.value, str(path))
+        assert len(str(refused.value)) < 3000
+
+
 def _written(path: Path, content: bytes) -> Path:
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
