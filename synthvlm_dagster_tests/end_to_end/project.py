@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import traceback
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
+from unittest.mock import patch
 
 import polars as pl
 
+from synthvlm_dagster.cli import main
 from synthvlm_dagster.demo.world import all_scenes, phrasings
 from synthvlm_dagster.recipe import Recipe, load_recipe
 from synthvlm_dagster.store.storage import Storage
@@ -94,22 +99,41 @@ class Project:
         )
 
     def synthvlm(self, *arguments: str) -> subprocess.CompletedProcess:
-        """Type a `synthvlm` command and wait for its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "synthvlm_dagster.cli", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            text=True,
-            capture_output=True,
-            timeout=300,
-            check=False,
-        )
+        """Type a `synthvlm` command and wait for its end.
+
+        It runs in this process, with the folder, the environment and the files of output that a process of its own
+        would have, and so without loading PyTorch and diffusers anew. What is killed, or has to begin with nothing, is
+        started by `start`.
+        """
+        with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
+            with (
+                chdir(self.folder),
+                patch.dict(os.environ, self.environment, clear=True),
+                redirect_stdout(output),
+                redirect_stderr(errors),
+            ):
+                code = _exit_code(arguments)
+            told = []
+            for stream in (output, errors):
+                stream.seek(0)
+                told.append(stream.read())
+        return subprocess.CompletedProcess(("synthvlm", *arguments), code, *told)
 
     def image_ids(self) -> list[str]:
         """Ids of every row of every chunk file, so that an image made twice shows up twice."""
         if not self.storage.has_table("images"):
             return []
         return self.storage.scan("images").select("image_id").collect()["image_id"].sort().to_list()
+
+
+def _exit_code(arguments: tuple[str, ...]) -> int:
+    try:
+        main(arguments, prog_name="synthvlm")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except Exception:
+        traceback.print_exc()
+        return 1
 
 
 def make_project(folder: Path, *, captions: int = 10, shards: int = 3, attempts: int = 2) -> Project:
