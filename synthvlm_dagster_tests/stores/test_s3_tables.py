@@ -144,7 +144,8 @@ def test_a_chunk_that_was_quarantined_and_made_anew_is_read_anew(storage):
 @pytest.mark.parametrize("kind", ["500", "503", "cut", "slow", "lost"])
 def test_what_passes_is_not_noticed(s3, storage, kind):
     def failing(method):
-        s3.faults[:] = [Fault(kind, method, times=2, seconds=0.5)]
+        # Longer than the client waits for an answer.
+        s3.faults[:] = [Fault(kind, method, times=2, seconds=1.5)]
 
     storage.write_table("t", ROWS)
     if kind != "cut":

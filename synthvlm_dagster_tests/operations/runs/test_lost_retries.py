@@ -10,6 +10,8 @@ from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobO
 
 from synthvlm_dagster.operations.runs.lost_retries import LOST_RETRY, ask_for_lost_retries
 from synthvlm_dagster.operations.runs.sensors import lost_retries
+from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.recipe import load_recipe
 
 ORIGIN = RemoteJobOrigin(
     RemoteRepositoryOrigin(GrpcServerCodeLocationOrigin("localhost", 4000), "__repository__"), "nothing"
@@ -166,6 +168,6 @@ def test_without_automatic_retries_none_is_owed(wait):
 def test_the_sensor_says_what_it_did(instance, wait):
     failed_run(instance)
     wait(31)
-    context = dg.build_sensor_context(instance)
-    assert "1 retries" in lost_retries(context).skip_message
-    assert lost_retries(context).skip_message == "no retry is owed"
+    sensor, context = lost_retries(Dataset(load_recipe("demo"))), dg.build_sensor_context(instance)
+    assert "1 retries" in sensor(context).skip_message
+    assert sensor(context).skip_message == "no retry is owed"
