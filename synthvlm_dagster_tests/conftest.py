@@ -2,11 +2,13 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from absl import logging as absl_logging
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -15,6 +17,9 @@ from synthvlm_dagster.recipe import Recipe
 
 # A shell that starts the tests in the background has them ignore interrupts, and every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# When Dagster sets up its logs, every handler is closed, and mlcroissant's would close what pytest writes to.
+absl_logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 # The same examples each time: who changed nothing sees no new failure. Under a load, an example may take its time.
 settings.register_profile("same", derandomize=True, deadline=None)

@@ -153,15 +153,15 @@ def test_measurements_on_a_gpu_go_on_where_they_were_left(
         "import pathlib, sys, time\npathlib.Path(sys.argv[-1]).write_text('{}')\ntime.sleep(60 * int(sys.argv[1]))\n",
         encoding="utf-8",
     )
-    monkeypatch.setattr(gpu, "stages", lambda _: [("bad", [str(script), "1"], 60), ("good", [str(script), "0"], 60)])
+    monkeypatch.setattr(gpu, "stages", lambda _: [("bad", [str(script), "1"], 5), ("good", [str(script), "0"], 5)])
     monkeypatch.setattr("sys.argv", ["gpu.py", str(tmp_path / "figures")])
     with pytest.raises(SystemExit, match="still to be measured: bad"):
         gpu.main()
     assert {file.name for file in (tmp_path / "figures").glob("*.json")} == {"good.json", "bad.unfinished.json"}
-    monkeypatch.setattr(gpu, "stages", lambda _: [("bad", [str(script), "0"], 60), ("good", ["gone.py"], 60)])
+    monkeypatch.setattr(gpu, "stages", lambda _: [("bad", [str(script), "0"], 5), ("good", ["gone.py"], 5)])
     capsys.readouterr()
     gpu.main()
-    assert capsys.readouterr().out.splitlines() == ["bad: at most 60 s ...", "good: measured before"]
+    assert capsys.readouterr().out.splitlines() == ["bad: at most 5 s ...", "good: measured before"]
 
 
 def test_selection_gives_the_rows_that_other_engines_give(

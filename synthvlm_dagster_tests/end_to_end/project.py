@@ -105,18 +105,19 @@ class Project:
         would have, and so without loading PyTorch and diffusers anew. What is killed, or has to begin with nothing, is
         started by `start`.
         """
-        with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
-            with (
-                chdir(self.folder),
-                patch.dict(os.environ, self.environment, clear=True),
-                redirect_stdout(output),
-                redirect_stderr(errors),
-            ):
-                code = _exit_code(arguments)
-            told = []
-            for stream in (output, errors):
-                stream.seek(0)
-                told.append(stream.read())
+        # Not closed here: a handler of a log may hold on to them.
+        streams = TemporaryFile("w+"), TemporaryFile("w+")  # noqa: SIM115
+        with (
+            chdir(self.folder),
+            patch.dict(os.environ, self.environment, clear=True),
+            redirect_stdout(streams[0]),
+            redirect_stderr(streams[1]),
+        ):
+            code = _exit_code(arguments)
+        told = []
+        for stream in streams:
+            stream.seek(0)
+            told.append(stream.read())
         return subprocess.CompletedProcess(("synthvlm", *arguments), code, *told)
 
     def image_ids(self) -> list[str]:
