@@ -131,7 +131,7 @@ def export_of_pairs(dataset: Dataset, export: Export) -> dg.AssetsDefinition:
         with recorded_pairs(export.asset, recipe, storage):
             written = export.write(recipe, storage, context.log.info)
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(storage.folder_version(export.folder)),
+            data_version=dg.DataVersion(storage.recorded_version(export.folder)),
             metadata={
                 **rows_metadata(storage, export.folder, row_count=written.pairs, columns=written.columns),
                 **written.counts,
@@ -205,7 +205,7 @@ def dataset_card(dataset: Dataset) -> dg.AssetsDefinition:
         with recorded_pairs("dataset_card", recipe, storage):
             card = write_card(recipe, storage)
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(storage.folder_version(CARD_FOLDER)),
+            data_version=dg.DataVersion(storage.recorded_version(CARD_FOLDER)),
             metadata={
                 "dagster/uri": storage.url(CARD),
                 "pairs": card.pairs,
@@ -250,7 +250,7 @@ def quality_report(dataset: Dataset) -> dg.AssetsDefinition:
         with recorded_pairs("quality_report", recipe, storage):
             report = write_report(recipe, storage, {GENERATION: generation, SCORING: scoring})
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(storage.folder_version(REPORT_FOLDER)),
+            data_version=dg.DataVersion(storage.recorded_version(REPORT_FOLDER)),
             metadata={
                 "dagster/uri": report.location,
                 "page": dg.MetadataValue.path(report.location),

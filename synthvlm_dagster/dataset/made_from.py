@@ -127,8 +127,8 @@ class Origins:
             return in_words(differences)
         if any(not storage.exists(path) for path in _WRITTEN_WITH.get(asset, ())):
             return "a file that belongs to it is gone"
-        if not storage.exists(f"{place}/{WHOLE_TABLE}") and storage.folder_version(place) != made.version:
-            return "a file of it has been added, cut or deleted"
+        if not storage.exists(f"{place}/{WHOLE_TABLE}") and not storage.folder_is_as_written(place, made):
+            return "a file of it has been added, changed or deleted"
         return None
 
     def why_not_of_recipe(self) -> str | None:

@@ -46,7 +46,10 @@ class MadeFrom(BaseModel):
     """Those of the settings that were set for one run alone and stood otherwise in the recipe; explains, decides
     nothing."""
     version: str = ""
-    """Digest of the rows of the table, or of the names and sizes of the folder's files; empty until it is written."""
+    """Digest of the rows of the table, or of the folder's files by name; empty until it is written."""
+    seen: str = ""
+    """Of a folder: digest of the names, sizes and times of change of its files. While it is the same, nothing was done
+    to them, and they need not be read to know it; explains nothing."""
 
     @field_validator("settings", "one_run", mode="before")
     @classmethod
@@ -65,9 +68,9 @@ class MadeFrom(BaseModel):
         """The record as the content of a file."""
         return f"{self.model_dump_json(indent=1)}\n".encode()
 
-    def written(self, version: str) -> MadeFrom:
+    def written(self, version: str, seen: str = "") -> MadeFrom:
         """The same record, of what came out as `version`."""
-        return self.model_copy(update={"version": version})
+        return self.model_copy(update={"version": version, "seen": seen})
 
     def differences(self, expected: MadeFrom) -> list[str]:
         """What shaped this otherwise than it would be shaped now, one short sentence each; empty when nothing did.
@@ -98,12 +101,12 @@ def in_words(differences: list[str]) -> str:
     return "; ".join(differences[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
-def version_of_files(sizes: Mapping[str, int]) -> str:
-    """Version of a folder, of the sizes in bytes of its files by path below it; its record does not count."""
+def digest_of_files(known: Mapping[str, str]) -> str:
+    """Digest of a folder, of what is known of its files by path below it; its record does not count."""
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    for name, size in sorted(sizes.items()):
+    for name, of_file in sorted(known.items()):
         if name != FOLDERS_RECORD:
-            digest.update(f"{name}\0{size}\0".encode())
+            digest.update(f"{name}\0{of_file}\0".encode())
     return digest.hexdigest()
 
 

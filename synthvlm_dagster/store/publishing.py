@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.store.folder_swap import TEMPORARY_PREFIX, replaced_folder
-from synthvlm_dagster.store.made_from import FOLDERS_RECORD, MadeFrom, version_of_files
+from synthvlm_dagster.store.made_from import FOLDERS_RECORD, MadeFrom, digest_of_files
 from synthvlm_dagster.store.paths import StoredFiles
+from synthvlm_dagster.store.remote_files import version_of
 
 
 class PublishedFolders(StoredFiles):
@@ -70,7 +73,8 @@ class PublishedFolders(StoredFiles):
         path = f"{folder}/{FOLDERS_RECORD}"
         self.delete(path)
         yield
-        self.write_bytes(path, made_from.written(self.folder_version(folder)).to_bytes())
+        seen = self._seen(folder)
+        self.write_bytes(path, made_from.written(self.folder_version(folder), seen).to_bytes())
 
     def folder_made_from(self, folder: str) -> MadeFrom | None:
         """The record that a folder carries; None where it carries none.
@@ -81,18 +85,56 @@ class PublishedFolders(StoredFiles):
         path = f"{folder}/{FOLDERS_RECORD}"
         return MadeFrom.parse(self.read_bytes(path)) if self.exists(path) else None
 
-    def folder_version(self, folder: str) -> str:
-        """Version of the files that stand in a folder now; its record's where none was added, cut or deleted.
+    def recorded_version(self, folder: str) -> str:
+        """Version in the record that a folder carries; empty where it carries none.
 
         Raises:
             StorageError: the store cannot be reached.
         """
-        return version_of_files(
-            {
-                path.removeprefix(f"{folder}/"): int(details.get("size") or 0)
-                for path, details in self._listed(folder, sizes=True).items()
-            }
+        made = self.folder_made_from(folder)
+        return made.version if made else ""
+
+    def folder_is_as_written(self, folder: str, made: MadeFrom) -> bool:
+        """Whether a folder holds what it held when its record was written.
+
+        Its files are read only where their names, sizes or times of change are others; an object store tells what they
+        hold without that.
+
+        Raises:
+            StorageError: the store cannot be reached.
+        """
+        return made.seen == self._seen(folder) or made.version == self.folder_version(folder)
+
+    def folder_version(self, folder: str) -> str:
+        """Digest of the files that stand in a folder now, by name; its record does not count.
+
+        Of an object store it is of the tags that the store gives to what files hold.
+
+        Raises:
+            StorageError: the store cannot be reached.
+        """
+        if not self._is_local:
+            return self._seen(folder)
+        with self._explained(folder, "read"):
+            return digest_of_files(
+                {
+                    path.removeprefix(f"{folder}/"): _digest(Path(self._inside(path)))
+                    for path in self._listed(folder)
+                    if not path.endswith(FOLDERS_RECORD)
+                }
+            )
+
+    def _seen(self, folder: str) -> str:
+        """Digest of what the store tells of a folder's files without reading them, as far as it tells anything."""
+        listed = self._listed(folder, sizes=True)
+        of_file = _stamp if self._is_local else self._tag
+        return digest_of_files(
+            {path.removeprefix(f"{folder}/"): of_file(path, details) for path, details in listed.items()}
         )
+
+    def _tag(self, path: str, details: Mapping[str, Any]) -> str:
+        version = version_of(details)
+        return f"{version.size} {version.tag}" if version.tag else hashlib.blake2b(self.read_bytes(path)).hexdigest()
 
     def _upload_folder(self, source: Path, folder: str, last: Sequence[str]) -> None:
         fresh = sorted(file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file())
@@ -113,3 +155,12 @@ class PublishedFolders(StoredFiles):
             # Where the store is out of reach they stay; nothing reads them.
             with suppress(Exception):
                 self._delete_all(beside)
+
+
+def _stamp(_: str, details: Mapping[str, Any]) -> str:
+    return f"{details['size']} {details['mtime']}"
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "blake2b").hexdigest()

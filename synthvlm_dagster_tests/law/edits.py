@@ -404,6 +404,23 @@ class CutFile:
 
 
 @dataclass(frozen=True)
+class ChangeByte:
+    """A file of the store holds something else, and is as long as it was."""
+
+    folder: str
+    number: int
+
+    def apply(self, project: Project) -> None:
+        if file := project.file_of_store(self.folder, self.number):
+            content = bytearray(file.read_bytes())
+            content[len(content) // 2] ^= 1
+            file.write_bytes(content)
+
+    def __str__(self) -> str:
+        return f"change a byte of file {self.number} of {self.folder}"
+
+
+@dataclass(frozen=True)
 class DeleteFile:
     """A file of the store is gone."""
 
@@ -527,7 +544,9 @@ def of_store() -> Iterator[Edit]:
         yield DeleteFile(folder, 1)
     for folder in ("dataset/llava", "dataset/webdataset", "dataset/huggingface", "dataset/report"):
         yield from (DeleteFile(folder, number) for number in (0, 1, 2))
+        yield from (ChangeByte(folder, number) for number in (1, 2))
         yield DeleteFolder(folder)
+    yield ChangeByte("dataset/card", 1)
     for folder in (
         "captions/raw",
         "captions/curated",

@@ -26,7 +26,7 @@ from synthvlm_dagster.store.made_from import MadeFrom
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.law.edits import (
     AddCaption,
-    DeleteFile,
+    ChangeByte,
     Edit,
     ForgetHistory,
     RemoveCaption,
@@ -120,11 +120,7 @@ def _as_the_files_come(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _files_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    def folder_version(storage: Storage, folder: str) -> str:
-        made = storage.made_from(folder)
-        return made.version if made else ""
-
-    monkeypatch.setattr(Storage, "folder_version", folder_version)
+    monkeypatch.setattr(Storage, "folder_is_as_written", lambda *_: True)
 
 
 def _settings_of_one_run_stay(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +160,7 @@ MUTATIONS: dict[str, Mutation] = {
     "a scorer takes another one's scores": Mutation(_one_scorer_for_all, _PREFIX_AND_BACK),
     "images of tries that are not allowed count": Mutation(_every_try_counts, [[to("generation.retries", 0)]]),
     "exports stand as the files came": Mutation(_as_the_files_come, [[AddCaption("main", 14), AddCaption("main", 20)]]),
-    "an export's files are not looked at": Mutation(_files_are_not_looked_at, [[DeleteFile("dataset/llava", 1)]]),
+    "an export's files are not looked at": Mutation(_files_are_not_looked_at, [[ChangeByte("dataset/card", 1)]]),
     "what was set for one run stays": Mutation(
         _settings_of_one_run_stay, [[RunWith("selected_pairs", (("count", 2),))]]
     ),

@@ -93,7 +93,12 @@ def test_a_folder_carries_its_record_and_shows_what_was_done_to_it(storage):
         (folder / "images").mkdir()
         (folder / "images" / "1.png").write_bytes(b"12345")
     record = storage.made_from("dataset/llava")
-    assert record == RECORD.written(storage.folder_version("dataset/llava"))
+    assert record == RECORD.written(storage.folder_version("dataset/llava"), record.seen)
+    assert storage.folder_is_as_written("dataset/llava", record)
+    storage.write_bytes("dataset/llava/images/1.png", b"12346")
+    assert not storage.folder_is_as_written("dataset/llava", record)
+    storage.write_bytes("dataset/llava/images/1.png", b"12345")
+    assert storage.folder_is_as_written("dataset/llava", record), "read, where the times are others"
     storage.write_bytes("dataset/llava/images/1.png", b"1234")
     cut = storage.folder_version("dataset/llava")
     storage.delete("dataset/llava/images/1.png")

@@ -23,7 +23,7 @@ from synthvlm_dagster.dataset.exports.huggingface import (
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images.provenance import read_provenance
-from synthvlm_dagster.store.made_from import MadeFrom
+from synthvlm_dagster.store.made_from import FOLDERS_RECORD, MadeFrom
 from synthvlm_dagster_tests.dataset.conftest import HOSTILE_CAPTION, Project, good_captions
 
 MakeProject = Callable[..., Project]
@@ -132,9 +132,12 @@ def test_equal_pairs_give_equal_files(make_project: MakeProject) -> None:
 
     project = make_project()
     export(project)
-    before = contents()
+    before, record = contents(), project.storage.made_from(FOLDER)
     export(project)
-    assert contents() == before
+    after, again = contents(), project.storage.made_from(FOLDER)
+    assert record is not None
+    assert again == record.model_copy(update={"seen": again.seen if again else ""}), "but for when files were written"
+    assert after | {FOLDERS_RECORD: b""} == before | {FOLDERS_RECORD: b""}
     today = datetime.now(UTC).date().isoformat().encode()
     assert [name for name, content in before.items() if today in content] == []
 
