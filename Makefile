@@ -12,7 +12,7 @@ HOST ?= 127.0.0.1
 PORT ?= 3000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui test check format clean
+.PHONY: help install demo ui test test-long check format clean
 
 help: ## Show what can be done here
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,8 +26,15 @@ demo: $(VENV)/.installed $(DAGSTER_HOME)/dagster.yaml ## Run the whole pipeline 
 ui: $(VENV)/.installed $(DAGSTER_HOME)/dagster.yaml ## Open the Dagster web UI on http://127.0.0.1:3000
 	@$(BIN)/dagster dev -w workspace.yaml -h $(HOST) -p $(PORT)
 
-test: $(VENV)/.installed-dev ## Run every test
-	@env -u SYNTHVLM_RECIPE -u DAGSTER_HOME $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Many tests wait for a daemon or a server: one process more than there are cores keeps these busy.
+PYTEST := env -u SYNTHVLM_RECIPE -u DAGSTER_HOME $(BIN)/python -m pytest -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 5 \
+  --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/.installed-dev ## Run the tests, but for the long ones
+	@$(PYTEST)
+
+test-long: $(VENV)/.installed-dev ## Run the tests that take about a minute or more each
+	@$(PYTEST) -m long
 
 check: $(VENV)/.installed-dev ## Lint, format check, types, import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -53,6 +53,7 @@ def test_synthesis_of_the_demo(synthesis: Synthesis, capsys: pytest.CaptureFixtu
         assert 0 < measured[0]["idle"] < 1
 
 
+@pytest.mark.long
 def test_synthesis_with_a_refiner_of_random_weights(
     random_sdxl: ModuleType, synthesis: Synthesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +175,7 @@ def test_selection_gives_the_rows_that_other_engines_give(
     assert capsys.readouterr().out.count("the same 200 rows as synthvlm_dagster") == len(engines) - 1
 
 
+@pytest.mark.long
 def test_backfill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     figures = tmp_path / "figures.json"
     little = ["--shards", "2", "--shards-per-run", "2", "--images-per-shard", "1", "--steps", "1"]

@@ -137,6 +137,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path):
     torch.testing.assert_close(second.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
 
 
+@pytest.mark.long
 def test_the_program_trains_and_exports_folders_that_open(tmp_path):
     arguments = ["--output", str(tmp_path), "--pool-size", "96", "--negatives", "64", "--decoded", "48"]
     arguments += ["--vae-steps", "2", "--texts-steps", "2", "--clip-steps", "2", "--unet-steps", "2"]

@@ -139,6 +139,7 @@ def test_a_fixed_number_has_no_further_attempts(project):
     assert f"{CAPTIONS} planned, 0 to make" in outcome.stdout
 
 
+@pytest.mark.long
 def test_kill_9_in_a_round_makes_no_image_twice(tmp_path):
     project = adaptive_project(tmp_path / "project", "{max: 4, until: 1.39}")
     running = project.start("synthvlm_dagster.cli", "run", start_new_session=True)

@@ -264,6 +264,7 @@ def test_another_threshold_measures_nothing_again(every_rule):
     assert lost < set(rejected.filter(pl.col("rejected_by") == "perplexity")["text"])
 
 
+@pytest.mark.long
 def test_kill_9_while_clip_measures_and_while_the_judge_is_asked(tmp_path):
     count = 120
     chance = np.random.default_rng(3)

@@ -5,7 +5,11 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from synthvlm_dagster_tests.end_to_end.project import make_project
+
+pytestmark = pytest.mark.long
 
 
 def test_an_interrupted_run_and_a_changed_byte_cost_only_what_is_lost(tmp_path):

@@ -21,6 +21,8 @@ from synthvlm_dagster.operations.regeneration.night import NIGHTS
 from synthvlm_dagster.orchestration.shards import DATA_VERSION_TAG, INPUT_VERSION_TAG
 from synthvlm_dagster_tests.end_to_end.project import Project, make_project
 
+pytestmark = pytest.mark.long
+
 BAR = 1.35
 MAX_IMAGES = 14
 CAPTIONS = 12

@@ -17,7 +17,10 @@ from synthvlm_dagster_tests.stores.s3_server import BUCKET, SECRET, Fault
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
-pytestmark = pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the benchmarks are in the repository alone")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the benchmarks are in the repository alone"),
+]
 
 
 @pytest.fixture(scope="module")

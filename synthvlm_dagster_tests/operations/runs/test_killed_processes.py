@@ -134,6 +134,7 @@ def test_a_power_cut_leaves_no_zombie(waiting):
     waiting.wait_for(again, SUCCESS)
 
 
+@pytest.mark.long
 def test_a_retry_that_the_daemon_missed_is_launched(waiting):
     """Dagster records a failure in two writes; its daemon looks between them, and never again."""
     run = waiting.launch()
