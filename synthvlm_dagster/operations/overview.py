@@ -18,6 +18,7 @@ from synthvlm_dagster.dataset.made_from import Origins
 from synthvlm_dagster.dataset.report.facts import Facts, gather_facts
 from synthvlm_dagster.dataset.report.page import PAGE
 from synthvlm_dagster.dataset.withdrawn import withdrawn
+from synthvlm_dagster.errors import SynthVLMError
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.plan import PLAN_TABLE
 from synthvlm_dagster.markdown import shortened
@@ -28,6 +29,7 @@ from synthvlm_dagster.scores.naming import scorer_name
 from synthvlm_dagster.store.storage import Storage
 
 _OWN_SCORES = ("clip_score", "ssim", "weighted_score")
+_UP_TO_THE_PAIRS = ("raw_captions", "curated_captions", "rejected_captions", "planned_attempts", "selected_pairs")
 _UP_TO_DATE = "[green]up to date[/]"
 
 
@@ -130,7 +132,7 @@ def print_results(pipeline: Pipeline, console: Console) -> None:
         _print_curation(recipe, storage, console)
         return
     console.print(f"\n[bold]{recipe.name}[/]  {escape(recipe.description)}\n")
-    if reason := Origins(recipe, storage).why_outdated("selected_pairs"):
+    if reason := _why_earlier(recipe, storage):
         _print_earlier(recipe, storage, reason, console)
         return
     facts = gather_facts(recipe, storage)
@@ -142,6 +144,19 @@ def print_results(pipeline: Pipeline, console: Console) -> None:
     for name, path in _locations(recipe).items():
         if storage.files(path):
             console.print(f"  {name:<26}{storage.url(path)}", markup=False)
+
+
+def _why_earlier(recipe: Recipe, storage: Storage) -> str | None:
+    """Why the selected pairs are not the recipe's, where a table they go back to or they themselves are outdated."""
+    origins = Origins(recipe, storage)
+    for asset in _UP_TO_THE_PAIRS:
+        try:
+            reason = origins.why_outdated(asset)
+        except SynthVLMError as error:
+            reason = str(error)
+        if reason:
+            return reason if asset == "selected_pairs" else f"{asset}: {reason}"
+    return None
 
 
 def _print_earlier(recipe: Recipe, storage: Storage, reason: str, console: Console) -> None:

@@ -65,3 +65,11 @@ def test_figures_of_an_earlier_dataset_are_called_so(made: Path, instance: dg.Da
     assert "It has 6 pairs, with the means clip_score 0." in results
     assert "dataset/llava (earlier)" in results
     assert "Pairs selected" not in results
+
+
+def test_so_are_those_of_captions_that_are_others_now(made: Path, instance: dg.DagsterInstance) -> None:
+    results = " ".join(printed(print_results, made, instance, attempts__per_caption=3).split())
+    assert "The dataset that stands is an earlier one: planned_attempts: attempts.per_caption is 3, was" in results
+    results = " ".join(printed(print_results, made, instance, curation__rules__num_words={"min": 7}).split())
+    assert "The dataset that stands is an earlier one: curated_captions: curation.rules.num_words" in results
+    assert "Captions kept" not in results
