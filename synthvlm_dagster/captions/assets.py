@@ -124,7 +124,7 @@ def curate(dataset: Dataset) -> dg.AssetsDefinition:
 
         recipe, storage = dataset.recipe, dataset.storage
         recipe, one_run, set_for_this_run = cast("OneRun", config).apply(recipe, context.log)
-        record = curation_made_from(recipe, storage.version(RAW), one_run)
+        record = curation_made_from(recipe, storage, one_run)
         curation = recipe.curation
         stores = measurement_stores(curation, storage)
         curator = Curator(curation, recipe.shard_keys, stores, context.log.info)

@@ -12,6 +12,7 @@ from synthvlm_dagster.contents import content_of
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
 from synthvlm_dagster.recipe import CaptionSource, Recipe
 from synthvlm_dagster.recipe.plain import HOW_IT_IS_COMPUTED, named, plain_settings
+from synthvlm_dagster.recipe.rules import RULE_SETTINGS
 from synthvlm_dagster.store.made_from import MadeFrom
 
 if TYPE_CHECKING:
@@ -112,12 +113,12 @@ class RawOrigin:
         return with_image_folders(self._record, folders)
 
 
-def curation_made_from(recipe: Recipe, raw_version: str, one_run: dict[str, Any] | None = None) -> MadeFrom:
+def curation_made_from(recipe: Recipe, storage: Storage, one_run: dict[str, Any] | None = None) -> MadeFrom:
     """What the curated and the rejected captions are made from.
 
     Args:
         recipe: names rules, word list and models.
-        raw_version: of the captions as found.
+        storage: holds the captions as found.
         one_run: settings that the recipe has for one run alone.
 
     Raises:
@@ -127,13 +128,25 @@ def curation_made_from(recipe: Recipe, raw_version: str, one_run: dict[str, Any]
     return MadeFrom(
         code=CURATION_CODE,
         settings=curation_settings(recipe),
-        inputs={"raw_captions": raw_version},
+        inputs={"raw_captions": storage.version(RAW)},
         contents={
             field: _words_identity(value) if field == "curation.flagged_words" else _model_identity(value, revision)
             for field, value, revision in named(recipe.curation, "curation", HOW_IT_IS_COMPUTED)
-        },
+        }
+        | _original_images(recipe, storage),
         one_run=one_run or {},
     )
+
+
+def _original_images(recipe: Recipe, storage: Storage) -> dict[str, str]:
+    """What is known of the images that rules look at; empty where none does."""
+    looking = (name for name, rule in RULE_SETTINGS.items() if "original image" in rule.needs)
+    if not any(recipe.curation.rules[name] for name in looking) or not storage.has_table(RAW):
+        return {}
+    from synthvlm_dagster.captions.picture_files import digest_of_pictures, picture_states
+
+    uris = storage.scan(RAW).select("image_uri").drop_nulls().unique().collect()["image_uri"]
+    return {"sources.images": f"images#{digest_of_pictures(uris, picture_states(uris))}"}
 
 
 def source_version(sources: Sequence[CaptionSource]) -> str:

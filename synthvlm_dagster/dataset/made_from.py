@@ -36,7 +36,7 @@ from synthvlm_dagster.orchestration.one_run import changes, recipe_of_table
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.made_from import judges_contents, references_made_from
 from synthvlm_dagster.scores.naming import scorer_name
-from synthvlm_dagster.scores.references import SUMMARY
+from synthvlm_dagster.scores.references import SUMMARY, pictures_of_references, with_pictures
 from synthvlm_dagster.store.made_from import MadeFrom, in_words
 from synthvlm_dagster.store.rows_version import rows_version
 from synthvlm_dagster.store.storage import WHOLE_TABLE, Storage
@@ -76,11 +76,11 @@ class Origins:
         self._storage = storage
         self._of: dict[str, Callable[[], MadeFrom]] = {
             "raw_captions": lambda: raw_captions_made_from_today(recipe, storage),
-            "curated_captions": lambda: curation_made_from(recipe, self._version("raw_captions")),
-            "rejected_captions": lambda: curation_made_from(recipe, self._version("raw_captions")),
+            "curated_captions": lambda: curation_made_from(recipe, storage),
+            "rejected_captions": lambda: curation_made_from(recipe, storage),
             "planned_attempts": lambda: plan_made_from(recipe, self._version("curated_captions")),
             "selected_pairs": self._selection,
-            "reference_scores": lambda: references_made_from(self._as_made),
+            "reference_scores": self._references,
             "dataset_card": self._card,
             "quality_report": self._report,
             **{export.asset: partial(self._export, export) for export in all_exports()},
@@ -163,6 +163,10 @@ class Origins:
         if "dataset_card" in export.made_of:
             inputs["dataset_card"] = fingerprint(storage.read_bytes(CARD).decode()) if storage.exists(CARD) else ""
         return MadeFrom(code=export.code, settings=settings, inputs=inputs, generator=generator_name(self._recipe))
+
+    def _references(self) -> MadeFrom:
+        recipe = self._as_made
+        return with_pictures(references_made_from(recipe), pictures_of_references(recipe, self._storage))
 
     def _card(self) -> MadeFrom:
         return self._of_everything(CARD_CODE, card_settings(self._as_made))

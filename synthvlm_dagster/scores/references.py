@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ import polars as pl
 
 from synthvlm_dagster.captions.made_from import image_folder, source_version
 from synthvlm_dagster.captions.measures.original_images import Opened, OriginalImages
+from synthvlm_dagster.captions.picture_files import digest_of_pictures, picture_states
 from synthvlm_dagster.captions.readers import read_captions
 from synthvlm_dagster.errors import CaptionSourceError, ImageError
 from synthvlm_dagster.fingerprint import fingerprint
@@ -61,9 +62,13 @@ SCORES_SCHEMA = pl.Schema(
         "ssim": pl.Float64(),
         "embedding": pl.List(pl.Float32),
         "problem": pl.String(),
+        "picture": pl.String(),
     }
 )
+"""picture is the state of the image's file before it was measured, see `picture_states`."""
 
+_TABLE_CODE = 2
+"""Version of the tables of pairs; another one is another folder."""
 _PAIRS_PER_CHUNK = 256
 
 
@@ -97,8 +102,36 @@ def measure_references(
         rows.append(facts)
     summary = pl.DataFrame(rows, SUMMARY_SCHEMA)
     summary = summary.with_columns(weighted_score(recipe.selection.ssim_weight)).select(*SUMMARY_SCHEMA)
+    if made_from:
+        made_from = with_pictures(made_from, pictures_of_references(recipe, storage, measured=True))
     storage.write_table(SUMMARY, summary, made_from)
     return summary
+
+
+def pictures_of_references(recipe: Recipe, storage: Storage, *, measured: bool = False) -> dict[str, str]:
+    """Of each comparison's sample, as far as it has been looked at, a digest of what is known of its images.
+
+    Args:
+        recipe: names the comparisons.
+        storage: the store.
+        measured: as they were when they were measured, in place of as they are now.
+    """
+    found = {}
+    for dataset in recipe.comparisons:
+        try:
+            table = _table(recipe, dataset)
+        except CaptionSourceError:
+            continue
+        rows = _stored(storage, table).bottom_k(dataset.sample, by="image_id")
+        states = rows["picture"] if measured else picture_states(rows["image_uri"])
+        found[dataset.name] = digest_of_pictures(rows["image_uri"], states)
+    return found
+
+
+def with_pictures(made_from: MadeFrom, pictures: Mapping[str, str]) -> MadeFrom:
+    """The record of the comparisons' scores with digests of their images, by comparison."""
+    contents = {f"comparisons.{name}.images": f"images#{digest}" for name, digest in pictures.items()}
+    return made_from.model_copy(update={"contents": made_from.contents | contents})
 
 
 def read_summary(recipe: Recipe, storage: Storage) -> pl.DataFrame:
@@ -111,7 +144,7 @@ def read_summary(recipe: Recipe, storage: Storage) -> pl.DataFrame:
 
 
 def read_reference(storage: Storage, table: str, sample: int) -> pl.DataFrame:
-    """The measured pairs of one dataset: `SCORES_SCHEMA` without `problem`, in order of image_id.
+    """The measured pairs of one dataset: `SCORES_SCHEMA` without `problem` and `picture`, in order of image_id.
 
     Args:
         storage: the store.
@@ -120,7 +153,7 @@ def read_reference(storage: Storage, table: str, sample: int) -> pl.DataFrame:
     """
     # The sample is what comes first by image_id, images that could not be measured included.
     rows = _stored(storage, table).bottom_k(sample, by="image_id")
-    return rows.filter(pl.col("problem").is_null()).drop("problem").sort("image_id")
+    return rows.filter(pl.col("problem").is_null()).drop("problem", "picture").sort("image_id")
 
 
 def reference_sample(
@@ -168,7 +201,9 @@ def _measure_dataset(
     table = _table(recipe, dataset)
     sample = reference_sample(dataset, recipe.seed, on_progress)
     quarantine_damaged(storage, table, lambda message: on_progress(f"comparison {dataset.name}: {message}"))
-    measured = _stored(storage, table).filter(pl.col("problem").is_null())
+    sample = sample.with_columns(picture_states(sample["image_uri"]))
+    known = _stored(storage, table).filter(pl.col("problem").is_null())
+    measured = known.join(sample, on=["image_id", "picture"], how="semi")
     missing = sample.join(measured, on="image_id", how="anti", maintain_order="left")
     if not missing.is_empty():
         _measure_pairs(recipe, storage, table, missing, scorer, on_progress)
@@ -257,11 +292,13 @@ def _measured(opened: Opened[tuple[torch.Tensor, float]], scorer: ClipScorer) ->
 
 
 def _stored(storage: Storage, table: str) -> pl.DataFrame:
-    """What the store holds of a table, each pair once: its scores rather than an earlier problem."""
+    """What the store holds of a table, each pair once: of its image as it is now, and scores rather than a problem."""
     if not storage.has_table(table):
         return pl.DataFrame(schema=SCORES_SCHEMA)
     rows = storage.scan(table).collect()
-    return rows.sort(pl.col("problem").is_not_null(), maintain_order=True).unique("image_id", keep="first")
+    is_of_now = rows["picture"] == picture_states(rows["image_uri"])
+    order = [is_of_now.not_(), rows["problem"].is_not_null()]
+    return rows.sort(order, maintain_order=True).unique("image_id", keep="first")
 
 
 def _table(recipe: Recipe, dataset: ComparisonDataset) -> str:
@@ -269,7 +306,7 @@ def _table(recipe: Recipe, dataset: ComparisonDataset) -> str:
     files = source_version([dataset.model_copy(update={"sample": 1})])
     generated = min(recipe.generation.width, recipe.generation.height)
     # Pairs are chosen, and known, by the places of their images.
-    measured = fingerprint(files, image_folder(dataset), scorer_name(recipe), generated, recipe.seed)
+    measured = fingerprint(_TABLE_CODE, files, image_folder(dataset), scorer_name(recipe), generated, recipe.seed)
     return f"scores/references/{dataset.name}-{measured}"
 
 

@@ -19,13 +19,17 @@ from synthvlm_dagster.recipe import ComparisonDataset, Recipe
 from synthvlm_dagster.scores import references
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.references import (
+    SUMMARY,
     measure_references,
+    pictures_of_references,
     read_reference,
     read_summary,
     reduced_side,
     reference_sample,
+    with_pictures,
 )
 from synthvlm_dagster.scores.ssim import resize_ssim
+from synthvlm_dagster.store.made_from import MadeFrom
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.pictures import draw
 
@@ -163,6 +167,31 @@ def test_what_was_measured_is_not_measured_again(
     assert measured == [2, 1], "the two that were missing, then the one that could not be read"
     assert len(read_reference(storage, row["table"], 1000)) == 4
     assert read_reference(storage, row["table"], 2)["text"].to_list() == done.to_list(), "of a smaller sample, no more"
+
+
+def test_an_image_that_is_another_now_is_measured_again(photos: Path, recipe_with: MakeRecipe) -> None:
+    recipe = recipe_with(coco(photos, ["0.png", "1.png", "late.png"]))
+    storage = Storage(recipe.storage)
+
+    def changes() -> list[str]:
+        record = storage.made_from(SUMMARY)
+        assert record is not None
+        return record.differences(with_pictures(MadeFrom(code=1), pictures_of_references(recipe, storage)))
+
+    first = measure_references(recipe, storage, MadeFrom(code=1))
+    assert changes() == []
+    draw("another", 40, 40).save(photos / "0.png")
+    draw("late", 40, 40).save(photos / "late.png")
+    assert changes() == ["comparisons.coco.images (images) has changed"]
+    second = measure_references(recipe, storage, MadeFrom(code=1))
+    assert changes() == []
+    fresh = measure_references(recipe, Storage(f"{recipe.storage}-fresh"))
+    assert first["pairs"].item() == 2
+    assert second["pairs"].item() == 3
+    assert second.equals(fresh)
+    [row] = second.to_dicts()
+    pairs = read_reference(storage, row["table"], 1000)
+    assert pairs["clip_score"].mean() == row["clip_score"]
 
 
 def test_the_same_captions_with_other_images_are_kept_apart(photos: Path, recipe_with: MakeRecipe) -> None:

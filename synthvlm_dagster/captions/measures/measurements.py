@@ -9,6 +9,7 @@ from typing import Protocol
 
 import polars as pl
 
+from synthvlm_dagster.captions.picture_files import picture_states
 from synthvlm_dagster.store.storage import Storage
 
 MEASUREMENTS = "captions/measurements"
@@ -111,8 +112,10 @@ class MeasurementStore:
         return {extra: int(stored[extra].sum()) for extra in self.measure.extras}
 
     def _keys(self, captions: pl.DataFrame) -> pl.Series:
-        images = captions["image_uri"] if self.measure.looks_at_images else None
-        return measurement_keys(captions["text"], images)
+        if not self.measure.looks_at_images:
+            return measurement_keys(captions["text"])
+        uris = captions["image_uri"]
+        return measurement_keys(captions["text"], uris.fill_null("") + "\0" + picture_states(uris))
 
     def _keep(self, part: pl.DataFrame) -> pl.DataFrame:
         """Store what could be measured, count what could not."""
@@ -151,11 +154,11 @@ class MeasurementStore:
 
 
 def measurement_keys(texts: pl.Series, images: pl.Series | None = None) -> pl.Series:
-    """What values are kept under: 16 hexadecimal digits of each text, and of its image's URI where that matters.
+    """What values are kept under: 16 hexadecimal digits of each text, and of its image where that matters.
 
     Args:
         texts: String, without nulls.
-        images: String, null for a caption without image; None: images do not matter.
+        images: String, what tells the images apart; null for a caption without; None: images do not matter.
     """
     uris = pl.repeat("", texts.len(), eager=True) if images is None else images.fill_null("")
     pairs = zip(texts, uris, strict=True)
