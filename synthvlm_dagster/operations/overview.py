@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+import dagster as dg
 import polars as pl
 from rich.console import Console
 from rich.filesize import decimal
@@ -38,26 +41,38 @@ def print_plan(pipeline: Pipeline, console: Console) -> None:
     recipe = pipeline.recipe
     console.print(f"[bold]{recipe.name}[/]  {escape(recipe.description)}", end="\n\n")
     state = pipeline.state() if pipeline.storage.has_table(PLAN_TABLE) else None
-    for name, value in _plan_lines(pipeline, state):
+    reasons = pipeline.outdated(key for key in pipeline.asset_keys() if not pipeline.is_partitioned(key))
+    first = _made_first(pipeline, reasons)
+    for name, value in _plan_lines(pipeline, state, first.get(pipeline.dataset.key("generated_images"))):
         console.print(f"  {name:<12}", end="")
         console.print(value, markup=False)
     table = Table("asset", "state", box=None, padding=(0, 3, 0, 2), header_style="bold")
-    reasons = pipeline.outdated(key for key in pipeline.asset_keys() if not pipeline.is_partitioned(key))
     before: list[str] | None = []
     for key in pipeline.asset_keys():
+        follows = f"[yellow]may change[/]: {first[key]} is made first" if key in first else _UP_TO_DATE
         if pipeline.is_partitioned(key):
             shards = pipeline.shards_with_work(key, state) if state else None
             # What a shard's images are not made yet cannot be measured yet.
             before = None if shards is None or before is None else sorted({*before, *shards})
-            table.add_row(key.to_user_string(), _state_of_shards(before))
+            table.add_row(key.to_user_string(), follows if before == [] else _state_of_shards(before))
         else:
             reason = reasons.get(key)
-            table.add_row(key.to_user_string(), f"[yellow]to make[/]: {escape(reason)}" if reason else _UP_TO_DATE)
+            table.add_row(key.to_user_string(), f"[yellow]to make[/]: {escape(reason)}" if reason else follows)
     console.print()
     console.print(table)
 
 
-def _plan_lines(pipeline: Pipeline, state: State | None) -> list[tuple[str, str]]:
+def _made_first(pipeline: Pipeline, reasons: Collection[dg.AssetKey]) -> dict[dg.AssetKey, str]:
+    """Of each asset that goes back to one to be made, which is made first of those; what comes out decides of it."""
+    first: dict[dg.AssetKey, str] = {}
+    for key in pipeline.asset_keys():
+        for parent in pipeline.parents(key):
+            if found := first.get(parent) or (parent.to_user_string() if parent in reasons else None):
+                first.setdefault(key, found)
+    return first
+
+
+def _plan_lines(pipeline: Pipeline, state: State | None, first: str | None) -> list[tuple[str, str]]:
     recipe, storage = pipeline.recipe, pipeline.storage
     generation = recipe.generation
     lines = [
@@ -76,7 +91,8 @@ def _plan_lines(pipeline: Pipeline, state: State | None) -> list[tuple[str, str]
     progress = state.images.progress()
     unfinished = progress.filter(pl.col("missing") > 0)["shard"].to_list()
     lines.append(("captions", _captions_found(storage)))
-    lines.append(("images", f"{progress['planned'].sum():,} planned, {progress['missing'].sum():,} to make"))
+    so_far = f" as it stands; {first} is made first and may change that" if first else ""
+    lines.append(("images", f"{progress['planned'].sum():,} planned, {progress['missing'].sum():,} to make{so_far}"))
     if recipe.attempts.adaptive and (more := attempts_still_possible(state.tried(), recipe.attempts)):
         lines.append(("more images", f"at most {more:,}: {recipe.attempts.in_words}"))
     if failed := int(progress["failed"].sum()):

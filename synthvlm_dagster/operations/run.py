@@ -129,7 +129,7 @@ class Pipeline:
         """Assets that are made of all shards together: the selection, and what is made of it."""
         behind: set[dg.AssetKey] = set()
         for key in self._specs:
-            if not self.is_partitioned(key) and any(p in behind or self.is_partitioned(p) for p in self._parents(key)):
+            if not self.is_partitioned(key) and any(p in behind or self.is_partitioned(p) for p in self.parents(key)):
                 behind.add(key)
         return behind
 
@@ -249,7 +249,7 @@ class Pipeline:
             now: set[dg.AssetKey] = set()
             waiting: list[dg.AssetKey] = []
             for key in left:
-                parents = set(self._parents(key))
+                parents = set(self.parents(key))
                 if parents & set(waiting) or (key not in reasons and parents & now):
                     waiting.append(key)
                 elif key in reasons:
@@ -271,7 +271,8 @@ class Pipeline:
         passed_through = passed_through[: passed_through.index(self._sharded[key]) + 1]
         record_shards(self.instance, self._specs[key], passed_through, self.dataset, self.state())
 
-    def _parents(self, key: dg.AssetKey) -> list[dg.AssetKey]:
+    def parents(self, key: dg.AssetKey) -> list[dg.AssetKey]:
+        """The assets that an asset is made of."""
         return [dep.asset_key for dep in self._specs[key].deps]
 
     def _launch(self, step: Step, tags: Mapping[str, str]) -> dg.ExecuteInProcessResult:

@@ -73,3 +73,15 @@ def test_so_are_those_of_captions_that_are_others_now(made: Path, instance: dg.D
     results = " ".join(printed(print_results, made, instance, curation__rules__num_words={"min": 7}).split())
     assert "The dataset that stands is an earlier one: curated_captions: curation.rules.num_words" in results
     assert "Captions kept" not in results
+
+
+def test_what_goes_back_to_something_to_be_made_is_not_called_up_to_date(
+    made: Path, instance: dg.DagsterInstance
+) -> None:
+    printout = printed(print_plan, made, instance, curation__rules__num_words={"min": 7})
+    plan = states(printout)
+    assert plan["curated_captions"].startswith("to make: curation.rules.num_words")
+    below = ("planned_attempts", "generated_images", "image_scores", "selected_pairs", "llava_dataset")
+    assert {plan[name] for name in below} == {"may change: curated_captions is made first"}
+    assert plan["raw_captions"] == "up to date"
+    assert "as it stands; curated_captions is made first and may change that" in printout

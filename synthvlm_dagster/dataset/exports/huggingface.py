@@ -261,11 +261,14 @@ def _write_files(tables: Iterator[pyarrow.Table], folder: Path, schema: pyarrow.
                 write_page_index=True,
             ) as writer,
         ):
-            while table is not None and stream.tell() < limit:
+            while table is not None:
                 writer.write_table(table, row_group_size=_ROWS_PER_GROUP)
                 rows, num_bytes = rows + table.num_rows, num_bytes + table.nbytes
                 sample = sample or table.drop(["image"]).slice(0, 1).to_pylist()[0]
                 table = next(tables, None)
+                # Asked after a table, so that no file is without one, however small the limit.
+                if stream.tell() >= limit:
+                    break
     renamed = [
         file.rename(folder / f"train-{number:05d}-of-{len(files):05d}.parquet") for number, file in enumerate(files)
     ]
