@@ -19,6 +19,7 @@ from synthvlm_dagster.errors import RecipeError, StorageError, SynthVLMError
 from synthvlm_dagster.images.content_credentials import check_content_credentials
 from synthvlm_dagster.images.licences import check_licence, licence_statement
 from synthvlm_dagster.images.model_folder import check_model as check_generator
+from synthvlm_dagster.images.plan import PLAN_TABLE
 from synthvlm_dagster.models.availability import models_available
 from synthvlm_dagster.recipe import JUDGE_SETTINGS, CaptionSource, Recipe
 from synthvlm_dagster.scores.clip import check_model as check_clip
@@ -101,6 +102,8 @@ def _check_storage(url: str) -> tuple[State, str]:
     folder = next(folder for folder in (Path(location), *Path(location).parents) if folder.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise StorageError(f"{location}: {folder} is no folder that can be written to. Correct storage in the recipe")
+    # Refuses one that another version of this program has laid out.
+    Storage(url).files(PLAN_TABLE)
     return "ok", location
 
 

@@ -78,7 +78,7 @@ class MadeFrom(BaseModel):
         Args:
             expected: the record that it would get now; its version and `one_run` are not looked at.
         """
-        return [
+        found = [
             *_changed_settings(self.settings, expected.settings),
             *_changed_contents(self.contents, expected.contents),
             *(
@@ -93,6 +93,8 @@ class MadeFrom(BaseModel):
             ),
             *(["the code that makes it has changed"] if self.code != expected.code else []),
         ]
+        # A source is new by its settings and by its files.
+        return list(dict.fromkeys(found))
 
 
 def in_words(differences: list[str]) -> str:
@@ -149,4 +151,5 @@ def _changed_contents(then: Mapping[str, str], now: Mapping[str, str]) -> Iterat
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    is_plain = isinstance(value, str) and value and value == value.strip() and value.isprintable()
+    return value if is_plain else json.dumps(value, ensure_ascii=False)

@@ -13,8 +13,10 @@ from rich.console import Console
 
 from synthvlm_dagster.definitions import build_definitions
 from synthvlm_dagster.operations.overview import print_plan, print_results
+from synthvlm_dagster.operations.preflight import check_recipe
 from synthvlm_dagster.operations.run import Pipeline
 from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.store.paths import FORMAT_FILE
 from synthvlm_dagster_tests.dataset.made_project import changed_recipe, make_project
 
 
@@ -85,3 +87,11 @@ def test_what_goes_back_to_something_to_be_made_is_not_called_up_to_date(
     assert {plan[name] for name in below} == {"may change: curated_captions is made first"}
     assert plan["raw_captions"] == "up to date"
     assert "as it stands; curated_captions is made first and may change that" in printout
+
+
+def test_check_says_that_a_store_is_of_another_version(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / FORMAT_FILE).write_text('{"format": 99}')
+    [storage, *_] = check_recipe(changed_recipe(made, storage=str(tmp_path / "store")))
+    assert (storage.subject, storage.state) == ("storage", "error")
+    assert "is laid out in format 99" in storage.message

@@ -156,3 +156,25 @@ def test_a_store_says_its_format_and_another_one_is_refused(storage):
     with pytest.raises(StorageError, match="nothing in this one has been changed"):
         Storage(storage.url()).write_bytes("b", b"")
     assert again.files("") == ["a"]
+
+
+def test_differences_are_said_once_and_on_one_line():
+    then = MadeFrom(
+        code=1,
+        settings={"description": "", "text_template": "<image>\n", "sources": [{"name": "a", "limit": 1}]},
+        contents={},
+    )
+    now = MadeFrom(
+        code=1,
+        settings={
+            "description": "hello",
+            "text_template": " x",
+            "sources": [{"name": "a", "limit": 1}, {"name": "z", "limit": 1}],
+        },
+        contents={"sources.z": "z.txt#1"},
+    )
+    assert then.differences(now) == [
+        'description is hello, was ""',
+        'text_template is " x", was "<image>\\n"',
+        "sources.z is new",
+    ]
