@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.orchestration.held_checks import held
 from synthvlm_dagster.orchestration.shards import worst_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,14 @@ def sound_scores(dataset: Dataset, read: _Read) -> dg.AssetChecksDefinition:
 
 
 def evaluate_scores(dataset: Dataset, images: "PlannedImages", measured: "Measurements") -> dg.AssetCheckEvaluation:
-    """Evaluation of `sound_scores` for one shard."""
+    """Evaluation of `sound_scores` for one shard; the verdict holds until it is asked again."""
+    from synthvlm_dagster.scores.naming import scores_table
+
+    table = scores_table(images.recipe, images.shard)
+    return held(images.storage, table, "sound_scores", lambda: _evaluation(dataset, images, measured))
+
+
+def _evaluation(dataset: Dataset, images: "PlannedImages", measured: "Measurements") -> dg.AssetCheckEvaluation:
     from synthvlm_dagster.scores.inspection import inspect_scores
 
     faults = inspect_scores(images, measured)
