@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from pyarrow.parquet import ParquetFile
 
-from synthvlm_dagster.dataset import checks
 from synthvlm_dagster.dataset.pairs import SELECTED
 from synthvlm_dagster.errors import DamagedImagesError, StorageError
 from synthvlm_dagster.images.naming import images_table
@@ -30,16 +30,19 @@ def of_selected(project: Project) -> list[str]:
 
 
 def damage(project: Project, image_ids: list[str] | None, *, but: list[str] | None = None) -> str:
-    """Change a byte of the pixels of an image that is one of some, or none of others; returns its id."""
+    """Change a byte of the pixels of an image that is one of some, or none of others; returns its id.
+
+    The file keeps its name, and with it the digest of what it held.
+    """
     for file in sorted((project.storage / images_table(project.recipe)).rglob("*.parquet")):
-        for image_id, image in pl.read_parquet(file).select("image_id", "image").iter_rows():
+        rows = pl.read_parquet(file)
+        for image_id, image in rows.select("image_id", "image").iter_rows():
             if (image_ids is None or image_id in image_ids) and image_id not in (but or []):
-                content = bytearray(file.read_bytes())
-                place = content.find(image["bytes"])
-                pixels = image["bytes"].find(b"IDAT") + 10
-                assert place >= 0
-                content[place + pixels] ^= 0xFF
-                file.write_bytes(content)
+                content = bytearray(image["bytes"])
+                content[content.find(b"IDAT") + 10] ^= 0xFF
+                spoilt = pl.lit(image | {"bytes": bytes(content)}, dtype=rows.schema["image"])
+                of_image = pl.when(pl.col("image_id") == image_id)
+                rows.with_columns(of_image.then(spoilt).otherwise("image").alias("image")).write_parquet(file)
                 return str(image_id)
     raise AssertionError("there is no such image")
 
@@ -48,7 +51,7 @@ def quarantined(project: Project) -> list[Path]:
     return list(project.storage.rglob("*.corrupt"))
 
 
-def test_the_check_of_the_selected_pairs_finds_it(history: History):
+def test_the_check_of_the_selected_pairs_finds_it(history: History) -> None:
     project = history.project
     damaged = damage(project, of_selected(project))
     exported = {path: path.read_bytes() for path in (project.storage / "dataset/llava").rglob("*.*")}
@@ -63,20 +66,19 @@ def test_the_check_of_the_selected_pairs_finds_it(history: History):
     assert history.run().succeeded
 
 
-def test_an_export_finds_it(history: History, monkeypatch: pytest.MonkeyPatch):
+def test_the_check_of_an_export_finds_it(history: History) -> None:
     project = history.project
     damage(project, of_selected(project))
-    project.world.set("selection", {"count": 4})
-    with monkeypatch.context() as patched:
-        # As if the damaged image were not in the sample that the selection's check looks at.
-        patched.setattr(checks, "_MOST_DECODED", 0)
-        assert not project.run().succeeded
+    project.world.set("exports.webdataset", {"pairs_per_tar": 2})
+    assert not project.run().succeeded
     assert len(quarantined(project)) == 1
-    assert "selected_images_open failed" in work_left(project.recipe, project.instance)["selected_pairs"]
+    left = work_left(project.recipe, project.instance)
+    assert "selected_images_open failed" in left["selected_pairs"]
+    assert "webdataset_holds_the_selected_pairs failed" in left["webdataset"]
     assert history.run().succeeded
 
 
-def test_a_resized_export_finds_it(history: History, monkeypatch: pytest.MonkeyPatch):
+def test_a_resized_export_finds_it(history: History) -> None:
     project = history.project
     damaged = damage(project, of_selected(project))
     project.world.set("exports.llava", {"image_size": 8})
@@ -87,7 +89,7 @@ def test_a_resized_export_finds_it(history: History, monkeypatch: pytest.MonkeyP
     assert history.run().succeeded
 
 
-def test_the_report_finds_it(history: History):
+def test_the_report_finds_it(history: History) -> None:
     project = history.project
     damaged = damage(project, None, but=of_selected(project))
     project.world.set("report.gallery_pairs", 40)
@@ -99,7 +101,7 @@ def test_the_report_finds_it(history: History):
     assert history.run().succeeded
 
 
-def test_scoring_finds_it(history: History):
+def test_scoring_finds_it(history: History) -> None:
     project = history.project
     damaged = damage(project, None)
     shutil.rmtree(project.storage / "scores")
@@ -110,17 +112,14 @@ def test_scoring_finds_it(history: History):
     assert history.run().succeeded
 
 
-def test_a_file_that_cannot_be_unpacked_is_found(history: History):
+def test_a_file_that_cannot_be_unpacked_is_found(history: History) -> None:
     project = history.project
     [file, *_] = sorted((project.storage / images_table(project.recipe)).rglob("*.parquet"))
     content = bytearray(file.read_bytes())
+    group = ParquetFile(file).metadata.row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    column = next(column for column in columns if column.path_in_schema == "image.bytes")
     # The header of the first page of the pictures.
-    import pyarrow.parquet as pq
-
-    group = pq.ParquetFile(file).metadata.row_group(0)
-    column = next(
-        group.column(n) for n in range(group.num_columns) if group.column(n).path_in_schema == "image.bytes"
-    )
     content[column.data_page_offset : column.data_page_offset + 8] = b"\xff" * 8
     file.write_bytes(content)
     shutil.rmtree(project.storage / "scores")
@@ -131,7 +130,7 @@ def test_a_file_that_cannot_be_unpacked_is_found(history: History):
     assert history.run().succeeded
 
 
-def test_the_error_is_one_of_an_image_and_of_the_store():
+def test_the_error_is_one_of_an_image_and_of_the_store() -> None:
     error = DamagedImagesError("image 12-00 of shard 0001: cannot be decoded", "0001", "12-00")
     assert isinstance(error, StorageError)
     assert "generated_images[0001]" in str(error)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from synthvlm_dagster.dataset import integrity
-from synthvlm_dagster.dataset.made_from import recorded_pairs
+from synthvlm_dagster.dataset.made_from import Origins, recorded_pairs
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.images import inspection
 from synthvlm_dagster.scores import inspection as inspection_of_scores
@@ -18,7 +18,7 @@ from synthvlm_dagster_tests.law.project import Project, work_left
 
 
 def all_flat(patched: pytest.MonkeyPatch) -> None:
-    patched.setattr(inspection, "image_problem", lambda pixels: "flat")
+    patched.setattr(inspection, "image_problem", lambda _: "flat")
 
 
 def impossible_scores(patched: pytest.MonkeyPatch) -> None:
@@ -31,11 +31,11 @@ def impossible_scores(patched: pytest.MonkeyPatch) -> None:
 
 
 def unlike_the_recipe(patched: pytest.MonkeyPatch) -> None:
-    patched.setattr(integrity, "selection_faults", lambda *given: ["2 pairs instead of 3"])
+    patched.setattr(integrity, "selection_faults", lambda *_: ["2 pairs instead of 3"])
 
 
 def gone(patched: pytest.MonkeyPatch) -> None:
-    patched.setattr(integrity, "absent_images", lambda *given: ["12-00"])
+    patched.setattr(integrity, "absent_images", lambda *_: ["12-00"])
 
 
 def unreachable(patched: pytest.MonkeyPatch) -> None:
@@ -62,7 +62,7 @@ def test_a_failed_check_holds_until_it_passes(
     asset: str,
     told: str | None,
     before: tuple[str, ...],
-):
+) -> None:
     history = begin_history()
     project = history.project
     with monkeypatch.context() as patched:
@@ -77,20 +77,21 @@ def test_a_failed_check_holds_until_it_passes(
     project.close()
 
 
-def test_no_caption_left_holds_until_there_is_one(begin_history: Callable[[], History]):
+def test_no_caption_left_holds_until_there_is_one(begin_history: Callable[[], History]) -> None:
     history = begin_history()
     project = history.project
     project.world.set("curation.rules.num_words", {"min": 99})
     for _ in range(3):
         assert not project.run().succeeded
-        left = work_left(project.recipe, project.instance)
-        assert "its check captions_are_left failed: No caption is left" in left["curated_captions"]
+        reason = Origins(project.recipe, Storage(project.recipe.storage)).why_outdated("curated_captions")
+        assert reason is not None
+        assert "its check captions_are_left failed: No caption is left" in reason
     project.world.set("curation.rules.num_words", {"min": 3})
     assert history.run().succeeded
     project.close()
 
 
-def test_a_plan_of_nothing_holds_where_its_asset_is_made_by_itself(begin_history: Callable[[], History]):
+def test_a_plan_of_nothing_holds_where_its_asset_is_made_by_itself(begin_history: Callable[[], History]) -> None:
     project: Project = begin_history().project
     project.world.set("curation.rules.num_words", {"min": 99})
     project.run_some("key:raw_captions or key:curated_captions")
@@ -104,7 +105,7 @@ def test_a_plan_of_nothing_holds_where_its_asset_is_made_by_itself(begin_history
 
 def test_nothing_is_made_of_pairs_that_a_check_refused(
     begin_history: Callable[[], History], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     project = begin_history().project
     with monkeypatch.context() as patched:
         gone(patched)
