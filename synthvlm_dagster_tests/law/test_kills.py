@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from synthvlm_dagster.store import paths
 from synthvlm_dagster_tests.law.edits import CHOICES, Edit, Set
 from synthvlm_dagster_tests.law.history import History
 
@@ -28,7 +27,7 @@ def die_before(monkeypatch: pytest.MonkeyPatch, place: str) -> list[str]:
             raise RuntimeError(f"killed before {target}")
         real(staged, target)
 
-    monkeypatch.setattr(paths.os, "replace", replace)
+    monkeypatch.setattr(os, "replace", replace)
     return refused
 
 
