@@ -48,7 +48,9 @@ def evaluate_scores(dataset: Dataset, images: "PlannedImages", measured: "Measur
 
 def _evaluation(dataset: Dataset, images: "PlannedImages", measured: "Measurements") -> dg.AssetCheckEvaluation:
     from synthvlm_dagster.scores.inspection import inspect_scores
+    from synthvlm_dagster.scores.naming import scores_table
 
+    table = images.storage.url(scores_table(images.recipe, images.shard))
     faults = inspect_scores(images, measured)
     named = ", ".join(faults.impossible[:_NAMED]) + (", …" if len(faults.impossible) > _NAMED else "")
     problems = [
@@ -57,7 +59,10 @@ def _evaluation(dataset: Dataset, images: "PlannedImages", measured: "Measuremen
             (faults.missing, f"{faults.missing} images lack a score: materialize the shard again."),
             (
                 len(faults.impossible),
-                f"{len(faults.impossible)} images have impossible scores (NaN or out of range): {named}.",
+                (
+                    f"{len(faults.impossible)} images have impossible scores (NaN or out of range): {named}. "
+                    f"Delete {table}, and they are measured again."
+                ),
             ),
             (len(faults.doubtful), f"scikit-image measures another SSIM of {', '.join(faults.doubtful)}."),
         )
