@@ -47,11 +47,11 @@ def evaluate_scores(dataset: Dataset, images: "PlannedImages", measured: "Measur
 
 
 def _evaluation(dataset: Dataset, images: "PlannedImages", measured: "Measurements") -> dg.AssetCheckEvaluation:
+    from synthvlm_dagster.images.naming import generator_name
     from synthvlm_dagster.scores.inspection import inspect_scores
-    from synthvlm_dagster.scores.naming import scores_table
 
-    table = images.storage.url(scores_table(images.recipe, images.shard))
     faults = inspect_scores(images, measured)
+    scores = images.storage.url(f"scores/{generator_name(images.recipe)}")
     named = ", ".join(faults.impossible[:_NAMED]) + (", …" if len(faults.impossible) > _NAMED else "")
     problems = [
         sentence
@@ -60,8 +60,8 @@ def _evaluation(dataset: Dataset, images: "PlannedImages", measured: "Measuremen
             (
                 len(faults.impossible),
                 (
-                    f"{len(faults.impossible)} images have impossible scores (NaN or out of range): {named}. "
-                    f"Delete {table}, and they are measured again."
+                    f"{len(faults.impossible)} images have impossible scores (NaN or out of range): {named}. Delete "
+                    f"the folders {images.shard} below {scores}, and all is measured again."
                 ),
             ),
             (len(faults.doubtful), f"scikit-image measures another SSIM of {', '.join(faults.doubtful)}."),
