@@ -32,6 +32,22 @@ class ImageError(SynthVLMError):
     """An image cannot be decoded, or has a shape or type that a measure is not defined for."""
 
 
+class DamagedImagesError(ImageError, StorageError):
+    """Images of the store cannot be read or decoded.
+
+    Attributes:
+        shard: in which they are.
+        image_id: the one that cannot be decoded; None where a whole file cannot be read.
+    """
+
+    def __init__(self, message: str, shard: str, image_id: str | None = None) -> None:
+        super().__init__(
+            f"{message}. `synthvlm run`, or materializing generated_images[{shard}], makes what is damaged again"
+        )
+        self.shard = shard
+        self.image_id = image_id
+
+
 class IncompleteShardsError(SynthVLMError):
     """A step needs every shard of an upstream table, and some are missing or incomplete."""
 

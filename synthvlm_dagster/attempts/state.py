@@ -9,10 +9,13 @@ import polars as pl
 
 from synthvlm_dagster.attempts.further_attempts import tried_images, waiting, with_further_attempts
 from synthvlm_dagster.attempts.plan import plan_before_scores, read_values, weighted
+from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.images.plan import recipe_of_plan
 from synthvlm_dagster.images.state import PlannedImages
 from synthvlm_dagster.recipe import Attempts, Recipe
+from synthvlm_dagster.scores.naming import scores_table
 from synthvlm_dagster.scores.state import Measurements
+from synthvlm_dagster.store.failed_checks import refused_shards
 from synthvlm_dagster.store.storage import Storage
 
 OnDamage = Callable[[str], None]
@@ -91,16 +94,21 @@ class State:
         return self.waiting() > 0
 
     def shards_to_generate(self) -> set[str]:
-        """Shards with images to make."""
-        return set(self.images.missing["shard"])
+        """Shards with images to make, or whose check failed."""
+        return set(self.images.missing["shard"]) | self._refused(images_table(self.images.recipe))
 
     def shards_to_score(self) -> set[str]:
-        """Shards in which an image lacks its scores, the value of a judge of the recipe, or its embedding."""
-        return set(self.measured.unmeasured(self.images)["shard"])
+        """Shards in which an image lacks its scores, the value of a judge of the recipe, or its embedding; and those
+        whose check failed."""
+        refused = self._refused(scores_table(self.images.recipe))
+        return set(self.measured.unmeasured(self.images)["shard"]) | refused
 
     def shards_to_extend(self) -> set[str]:
         """Shards in which a planned image waits to be made or measured, before scores can ask for more."""
         return set(self.tried().filter(waiting())["shard"])
+
+    def _refused(self, table: str) -> set[str]:
+        return refused_shards(self.images.storage, table)
 
 
 def planned_images(

@@ -137,7 +137,7 @@ def curate(dataset: Dataset) -> dg.AssetsDefinition:
             for kept, others in curator.split(storage.batches(RAW)):
                 write_curated(kept)
                 write_rejected(others)
-        write_kept_by_template(storage, curator)
+            write_kept_by_template(storage, curator, record)
         curated, rejected = storage.scan(CURATED), storage.scan(REJECTED)
         count = curated.select(pl.len()).collect().item()
         by_rule = rejections_by_rule(rejected, curation)

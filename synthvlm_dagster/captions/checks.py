@@ -4,6 +4,7 @@ import dagster as dg
 
 from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
 from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.orchestration.held_checks import held
 
 MOST_UNREADABLE = 0.01
 """Share of a source's rows that may be unreadable without a warning."""
@@ -56,18 +57,22 @@ def captions_are_left(dataset: Dataset) -> dg.AssetChecksDefinition:
         from synthvlm_dagster.captions.summaries import rejections_by_rule
 
         recipe, storage = dataset.recipe, dataset.storage
-        count = storage.scan(CURATED).select(pl.len()).collect().item()
-        if count:
-            return dg.AssetCheckResult(passed=True, metadata={"captions": count})
-        by_rule = rejections_by_rule(storage.scan(REJECTED), recipe.curation).sort("rejected", descending=True)
-        counts = by_rule.select("rule", "rejected").head(_RULES_NAMED).rows()
-        rules = ", ".join(f"{rule} ({rejected:,})" for rule, rejected in counts)
-        return dg.AssetCheckResult(
-            passed=False,
-            description=f"No caption is left. The rules that rejected most: {rules}. Widen their bounds in "
-            "curation.rules, or correct the sources",
-            metadata={"captions": 0},
-        )
+
+        def evaluate() -> dg.AssetCheckResult:
+            count = storage.scan(CURATED).select(pl.len()).collect().item()
+            if count:
+                return dg.AssetCheckResult(passed=True, metadata={"captions": count})
+            by_rule = rejections_by_rule(storage.scan(REJECTED), recipe.curation).sort("rejected", descending=True)
+            counts = by_rule.select("rule", "rejected").head(_RULES_NAMED).rows()
+            rules = ", ".join(f"{rule} ({rejected:,})" for rule, rejected in counts)
+            return dg.AssetCheckResult(
+                passed=False,
+                description=f"No caption is left. The rules that rejected most: {rules}. Widen their bounds in "
+                "curation.rules, or correct the sources",
+                metadata={"captions": 0},
+            )
+
+        return held(storage, CURATED, "captions_are_left", evaluate)
 
     return captions_are_left
 

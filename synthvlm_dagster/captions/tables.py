@@ -3,3 +3,4 @@
 RAW = "captions/raw"
 CURATED = "captions/curated"
 REJECTED = "captions/rejected"
+KEPT_BY_TEMPLATE = "captions/kept_by_template"

@@ -128,7 +128,7 @@ def export_of_pairs(dataset: Dataset, export: Export) -> dg.AssetsDefinition:
         from synthvlm_dagster.dataset.made_from import recorded_pairs
 
         recipe, storage = dataset.recipe, dataset.storage
-        with recorded_pairs(export.asset, recipe, storage):
+        with recorded_pairs(export.asset, recipe, storage, context.log.warning):
             written = export.write(recipe, storage, context.log.info)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(storage.recorded_version(export.folder)),
@@ -247,7 +247,7 @@ def quality_report(dataset: Dataset) -> dg.AssetsDefinition:
         scoring = recorded_work(
             context.instance, dataset.key("image_scores"), "images_scored_now", scorer=scorer_name(recipe)
         )
-        with recorded_pairs("quality_report", recipe, storage):
+        with recorded_pairs("quality_report", recipe, storage, context.log.warning):
             report = write_report(recipe, storage, {GENERATION: generation, SCORING: scoring})
         return dg.MaterializeResult(
             data_version=dg.DataVersion(storage.recorded_version(REPORT_FOLDER)),

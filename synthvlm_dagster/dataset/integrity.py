@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import polars as pl
 
 from synthvlm_dagster.dataset.pairs import with_images
-from synthvlm_dagster.errors import ImageError
+from synthvlm_dagster.errors import DamagedImagesError, ImageError
 from synthvlm_dagster.image_decoding import decode_image
+from synthvlm_dagster.images.damage import damage_set_aside, set_damage_aside
 from synthvlm_dagster.images.state import PlannedImages
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.storage import Storage
@@ -54,4 +57,32 @@ def unreadable_images(recipe: Recipe, storage: Storage, pairs: pl.DataFrame) -> 
                 decode_image(content)
             except ImageError as error:
                 reasons[image_id] = str(error)
+    return reasons
+
+
+def set_unreadable_aside(
+    recipe: Recipe, storage: Storage, pairs: pl.DataFrame, on_damage: Callable[[str], None] = lambda _: None
+) -> dict[str, str]:
+    """Decode the images of pairs, and set the files aside of those that do not open, so that they are made again.
+
+    Args:
+        recipe: names the generator whose images they are.
+        storage: the store.
+        pairs: with the columns image_id and shard; the store must hold their images.
+        on_damage: told of each file that is set aside.
+
+    Returns:
+        image_id and reason of each image that does not open; of a file that cannot be read, its shard and the reason.
+    """
+    reasons: dict[str, str] = {}
+    for (shard,), rows in pairs.sort("shard").partition_by("shard", as_dict=True).items():
+        try:
+            with damage_set_aside(recipe, storage, on_damage):
+                found = unreadable_images(recipe, storage, rows)
+        except DamagedImagesError as error:
+            found = {f"shard {shard}": str(error)}
+        else:
+            if found:
+                set_damage_aside(recipe, storage, str(shard), found, on_damage)
+        reasons |= found
     return reasons

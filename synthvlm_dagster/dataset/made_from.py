@@ -10,9 +10,8 @@ from typing import Any
 import polars as pl
 
 from synthvlm_dagster.attempts.state import State
-from synthvlm_dagster.captions.kept_by_template import KEPT_BY_TEMPLATE
 from synthvlm_dagster.captions.made_from import curation_made_from, raw_captions_made_from_today
-from synthvlm_dagster.captions.tables import CURATED, RAW, REJECTED
+from synthvlm_dagster.captions.tables import CURATED, KEPT_BY_TEMPLATE, RAW, REJECTED
 from synthvlm_dagster.dataset.exports.card import CARD, CARD_FOLDER
 from synthvlm_dagster.dataset.exports.export import Export
 from synthvlm_dagster.dataset.exports.listing import all_exports
@@ -29,6 +28,7 @@ from synthvlm_dagster.dataset.settings import (
 )
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.fingerprint import fingerprint
+from synthvlm_dagster.images.damage import damage_set_aside
 from synthvlm_dagster.images.made_from import plan_made_from
 from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.plan import PLAN_TABLE
@@ -37,6 +37,7 @@ from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.made_from import judges_contents, references_made_from
 from synthvlm_dagster.scores.naming import scorer_name
 from synthvlm_dagster.scores.references import SUMMARY, pictures_of_references, with_pictures
+from synthvlm_dagster.store.failed_checks import why_refused
 from synthvlm_dagster.store.made_from import MadeFrom, in_words
 from synthvlm_dagster.store.rows_version import rows_version
 from synthvlm_dagster.store.storage import WHOLE_TABLE, Storage
@@ -54,11 +55,9 @@ PLACES = {
 }
 """Where each asset without partitions stands in the store."""
 
-_WRITTEN_WITH = {
-    "curated_captions": (KEPT_BY_TEMPLATE,),
-    "selected_pairs": (f"{SET_ASIDE}/{WHOLE_TABLE}",),
-}
-"""Files that are written together with a table, by asset."""
+_WRITTEN_WITH = {"curated_captions": KEPT_BY_TEMPLATE, "selected_pairs": SET_ASIDE}
+"""A second table of an asset. It is replaced before the asset's own, with the same record: the two are of one making
+where both records are, and after a kill in between one of them is not."""
 
 
 class Origins:
@@ -123,10 +122,17 @@ class Origins:
             return "nothing says what it was made from" if storage.files(place) else "not made yet"
         if set_for_one_run := changes(self._recipe, recipe_of_table(self._recipe, storage, place)):
             return f"made with {', '.join(map(str, set_for_one_run))}, set for one run; now as the recipe says"
-        if differences := made.differences(self.of(asset)):
+        expected = self.of(asset)
+        if differences := made.differences(expected):
             return in_words(differences)
-        if any(not storage.exists(path) for path in _WRITTEN_WITH.get(asset, ())):
-            return "a file that belongs to it is gone"
+        if refused := why_refused(storage, place):
+            return refused
+        if second := _WRITTEN_WITH.get(asset):
+            made_beside = storage.table_made_from(second)
+            if made_beside is None:
+                return f"{second}, which belongs to it, is gone"
+            if made_beside.differences(expected):
+                return f"{second}, which belongs to it, is of another making"
         if not storage.exists(f"{place}/{WHOLE_TABLE}") and not storage.folder_is_as_written(place, made):
             return "a file of it has been added, changed or deleted"
         return None
@@ -172,8 +178,10 @@ class Origins:
         return self._of_everything(CARD_CODE, card_settings(self._as_made))
 
     def _report(self) -> MadeFrom:
-        references = {"reference_scores": self._version("reference_scores")} if self._recipe.comparisons else {}
-        return self._of_everything(REPORT_CODE, report_settings(self._as_made), **references)
+        inputs = {"kept_by_template": self._storage.version(KEPT_BY_TEMPLATE)}
+        if self._recipe.comparisons:
+            inputs["reference_scores"] = self._version("reference_scores")
+        return self._of_everything(REPORT_CODE, report_settings(self._as_made), **inputs)
 
     def _of_everything(self, code: int, settings: dict[str, Any], **inputs: str) -> MadeFrom:
         """The record of a page that tells of every step."""
@@ -233,17 +241,22 @@ def why_outdated(asset: str, recipe: Recipe, storage: Storage) -> str | None:
 
 
 @contextmanager
-def recorded_pairs(asset: str, recipe: Recipe, storage: Storage) -> Iterator[None]:
+def recorded_pairs(
+    asset: str, recipe: Recipe, storage: Storage, on_damage: Callable[[str], None] = lambda _: None
+) -> Iterator[None]:
     """Record what an export, the card or the report is made from that the block writes.
+
+    Files of images that the block cannot decode are set aside, so that the next run makes them again.
 
     Args:
         asset: its name in `PLACES`.
         recipe: what is built.
         storage: the recipe's store.
+        on_damage: told of each file that is set aside.
 
     Raises:
-        StorageError: the selected pairs are not of the recipe's plan, generator and scorer, or are not there; says
-            what to do.
+        StorageError: the selected pairs are not of the recipe's plan, generator and scorer, or are not there, or a
+            check refused them; says what to do.
     """
     origins = Origins(recipe, storage)
     if storage.has_table(SELECTED) and (reason := origins.why_not_of_recipe()):
@@ -251,5 +264,13 @@ def recorded_pairs(asset: str, recipe: Recipe, storage: Storage) -> Iterator[Non
             f"{storage.url(SELECTED)}: the selected pairs are not those of the recipe as it is: {reason}. "
             f"Materialize selected_pairs before {asset}, or run `synthvlm run`, which does"
         )
-    with storage.recorded_folder(PLACES[asset], origins.of(asset)):
+    if refused := why_refused(storage, SELECTED):
+        raise StorageError(
+            f"{storage.url(SELECTED)}: nothing is made of the selected pairs: {refused}. Run `synthvlm run`, which "
+            f"makes them again before {asset}"
+        )
+    with (
+        damage_set_aside(recipe, storage, on_damage),
+        storage.recorded_folder(PLACES[asset], origins.of(asset)),
+    ):
         yield

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from synthvlm_dagster.dataset.exports.listing import all_exports
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.references import SUMMARY
+from synthvlm_dagster.store.failed_checks import forget_verdicts
 from synthvlm_dagster.store.made_from import FOLDERS_RECORD
 from synthvlm_dagster.store.storage import Storage
 
@@ -42,4 +43,5 @@ def delete_withdrawn(recipe: Recipe, storage: Storage, on_deleted: Callable[[str
         for path in sorted(storage.files(place), key=lambda path: not path.endswith(FOLDERS_RECORD)):
             storage.delete(path)
         storage.delete_empty_folders(place)
+        forget_verdicts(storage, place)
         on_deleted(f"{storage.url(place)} is deleted: the recipe does without it")

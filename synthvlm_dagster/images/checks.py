@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.orchestration.held_checks import held
 from synthvlm_dagster.orchestration.shards import worst_of
 
 if TYPE_CHECKING:
@@ -26,14 +27,18 @@ def something_to_make(dataset: Dataset) -> dg.AssetChecksDefinition:
         from synthvlm_dagster.images.plan import PLAN_TABLE
 
         storage = dataset.storage
-        images = storage.scan(PLAN_TABLE).select("caption_id").collect().height
-        return dg.AssetCheckResult(
-            passed=images > 0,
-            description=f"{images} images planned"
-            if images
-            else "No caption is left: look at rejected_captions for the rule that drops most, and loosen it.",
-            metadata={"planned_images": images},
-        )
+
+        def evaluate() -> dg.AssetCheckResult:
+            images = storage.scan(PLAN_TABLE).select("caption_id").collect().height
+            return dg.AssetCheckResult(
+                passed=images > 0,
+                description=f"{images} images planned"
+                if images
+                else "No caption is left: look at rejected_captions for the rule that drops most, and loosen it.",
+                metadata={"planned_images": images},
+            )
+
+        return held(storage, PLAN_TABLE, "something_to_make", evaluate)
 
     return something_to_make
 
@@ -50,10 +55,23 @@ def sound_images(dataset: Dataset, read: "Callable[[str], PlannedImages]") -> dg
 
 
 def evaluate_images(dataset: Dataset, images: "PlannedImages") -> dg.AssetCheckEvaluation:
-    """Evaluation of `sound_images` for one shard; a few flat or failed images only warn."""
+    """Evaluation of `sound_images` for one shard; a few flat or failed images only warn.
+
+    The verdict holds until it is asked again. Files of images that do not open are set aside, to be made again.
+    """
+    from synthvlm_dagster.images.naming import images_table
+
+    table = images_table(images.recipe, images.shard)
+    return held(images.storage, table, "sound_images", lambda: _evaluation(dataset, images))
+
+
+def _evaluation(dataset: Dataset, images: "PlannedImages") -> dg.AssetCheckEvaluation:
+    from synthvlm_dagster.images.damage import set_damage_aside
     from synthvlm_dagster.images.inspection import inspect_shard
 
     found = inspect_shard(images)
+    if found.undecodable and images.shard:
+        set_damage_aside(images.recipe, images.storage, images.shard, found.undecodable)
     failed = sum(found.failed.values())
     reasons = ", ".join(f"{count} {problem}" for problem, count in found.failed.items())
     all_failed = failed > 0 and found.sampled == 0

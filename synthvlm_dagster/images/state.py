@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from synthvlm_dagster.errors import StorageError
+from synthvlm_dagster.errors import DamagedImagesError
 from synthvlm_dagster.images.naming import failed_images_table, images_table
 from synthvlm_dagster.images.table import FAILED_SCHEMA, IMAGE_SCHEMA
 from synthvlm_dagster.recipe import Recipe
@@ -187,15 +187,12 @@ def image_batches(images: pl.LazyFrame, shard: str, size: int) -> Iterator[pl.Da
     """The rows of `PlannedImages.scan`, or of what was made of it, at most `size` at a time, in order.
 
     Raises:
-        StorageError: a chunk of the shard is damaged where its list of images is not.
+        DamagedImagesError: a chunk of the shard is damaged where its list of images is not.
     """
     try:
         yield from images.collect_batches(chunk_size=size, maintain_order=True)
     except UNREADABLE_TABLE as error:
-        raise StorageError(
-            f"shard {shard}: a file of its images is damaged: {error}. Materialize generated_images[{shard}] again: it "
-            "is found, and what was in it is made again"
-        ) from error
+        raise DamagedImagesError(f"shard {shard}: a file of its images is damaged: {error}", shard) from error
 
 
 def _sorted_out(plan: pl.DataFrame, stored: pl.DataFrame, tried: pl.DataFrame, retries: int) -> _Places:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
 from synthvlm_dagster.operations.notifications.secrets import masked
 
@@ -44,7 +45,11 @@ def _cause(failure: Any) -> str:
     described = getattr(failure, "user_failure_data", None)
     if described is not None and described.description:
         return str(described.description)
-    error = getattr(failure, "error", None)
+    return error_inside(getattr(failure, "error", None))
+
+
+def error_inside(error: SerializableErrorInfo | None) -> str:
+    """Message of the error inside those of Dagster; what it came from in turn is not what a person can act on."""
     while error is not None and error.cause is not None and str(error.cls_name).startswith("Dagster"):
         error = error.cause
     return _MODULE.sub("", error.message) if error is not None else ""

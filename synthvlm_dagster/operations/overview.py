@@ -22,17 +22,19 @@ from synthvlm_dagster.dataset.report.facts import Facts, gather_facts
 from synthvlm_dagster.dataset.report.page import PAGE
 from synthvlm_dagster.dataset.withdrawn import withdrawn
 from synthvlm_dagster.errors import SynthVLMError
-from synthvlm_dagster.images.naming import generator_name
+from synthvlm_dagster.images.naming import generator_name, images_table
 from synthvlm_dagster.images.plan import PLAN_TABLE
 from synthvlm_dagster.markdown import shortened
 from synthvlm_dagster.operations.estimate import Estimate, estimate_images
 from synthvlm_dagster.operations.run import Pipeline, Step
 from synthvlm_dagster.recipe import Recipe
-from synthvlm_dagster.scores.naming import scorer_name
+from synthvlm_dagster.scores.naming import scorer_name, scores_table
+from synthvlm_dagster.store.failed_checks import refused_shards, why_refused
 from synthvlm_dagster.store.storage import Storage
 
 _OWN_SCORES = ("clip_score", "ssim", "weighted_score")
 _UP_TO_THE_PAIRS = ("raw_captions", "curated_captions", "rejected_captions", "planned_attempts", "selected_pairs")
+_REFUSED_NAMED = 3
 _UP_TO_DATE = "[green]up to date[/]"
 
 
@@ -103,6 +105,20 @@ def _plan_lines(pipeline: Pipeline, state: State | None, first: str | None) -> l
         lines.append(("to delete", f"{', '.join(places)}: the recipe does without"))
     if unfinished:
         lines.append(("shards", f"{len(unfinished)} of {recipe.shards} unfinished: {_shorten(unfinished)}"))
+    return lines + _refusals(recipe, storage)
+
+
+def _refusals(recipe: Recipe, storage: Storage) -> list[tuple[str, str]]:
+    """Why checks refused shards, the first few of each asset."""
+    lines = []
+    for table in (images_table(recipe), scores_table(recipe)):
+        refused = sorted(refused_shards(storage, table).intersection(recipe.shard_keys))
+        lines += [
+            ("refused", f"{table}/{shard}: {why_refused(storage, f'{table}/{shard}')}")
+            for shard in refused[:_REFUSED_NAMED]
+        ]
+        if len(refused) > _REFUSED_NAMED:
+            lines.append(("refused", f"{table}: {len(refused) - _REFUSED_NAMED} more shards"))
     return lines
 
 

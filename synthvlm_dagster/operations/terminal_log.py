@@ -59,11 +59,11 @@ def _finding_of(check: dg.AssetCheckEvaluation) -> str:
 
 
 def _cause_of(event: dg.DagsterEvent) -> str:
-    """What went wrong at first, without the stack traces, which the event log in the UI has."""
-    error = getattr(event.event_specific_data, "error", None)
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return f"{event.message} {error.message.strip()}" if error is not None else str(event.message)
+    """What went wrong, without the stack traces, which the event log in the UI has."""
+    from synthvlm_dagster.operations.failures import error_inside
+
+    cause = error_inside(getattr(event.event_specific_data, "error", None)).strip()
+    return f"{event.message} {cause}" if cause else str(event.message)
 
 
 @dg.logger(

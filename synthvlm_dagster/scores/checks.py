@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.orchestration.held_checks import held
 from synthvlm_dagster.orchestration.shards import worst_of
 
 if TYPE_CHECKING:
@@ -38,10 +39,19 @@ def sound_scores(dataset: Dataset, read: _Read) -> dg.AssetChecksDefinition:
 
 
 def evaluate_scores(dataset: Dataset, images: "PlannedImages", measured: "Measurements") -> dg.AssetCheckEvaluation:
-    """Evaluation of `sound_scores` for one shard."""
+    """Evaluation of `sound_scores` for one shard; the verdict holds until it is asked again."""
+    from synthvlm_dagster.scores.naming import scores_table
+
+    table = scores_table(images.recipe, images.shard)
+    return held(images.storage, table, "sound_scores", lambda: _evaluation(dataset, images, measured))
+
+
+def _evaluation(dataset: Dataset, images: "PlannedImages", measured: "Measurements") -> dg.AssetCheckEvaluation:
+    from synthvlm_dagster.images.naming import generator_name
     from synthvlm_dagster.scores.inspection import inspect_scores
 
     faults = inspect_scores(images, measured)
+    scores = images.storage.url(f"scores/{generator_name(images.recipe)}")
     named = ", ".join(faults.impossible[:_NAMED]) + (", …" if len(faults.impossible) > _NAMED else "")
     problems = [
         sentence
@@ -49,7 +59,10 @@ def evaluate_scores(dataset: Dataset, images: "PlannedImages", measured: "Measur
             (faults.missing, f"{faults.missing} images lack a score: materialize the shard again."),
             (
                 len(faults.impossible),
-                f"{len(faults.impossible)} images have impossible scores (NaN or out of range): {named}.",
+                (
+                    f"{len(faults.impossible)} images have impossible scores (NaN or out of range): {named}. Delete "
+                    f"the folders {images.shard} below {scores}, and all is measured again."
+                ),
             ),
             (len(faults.doubtful), f"scikit-image measures another SSIM of {', '.join(faults.doubtful)}."),
         )

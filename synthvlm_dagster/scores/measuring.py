@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from synthvlm_dagster.errors import ImageError, ModelError
+from synthvlm_dagster.errors import DamagedImagesError, ImageError, ModelError
 from synthvlm_dagster.image_decoding import decode_image
 from synthvlm_dagster.images.naming import images_table
 from synthvlm_dagster.images.state import PlannedImages, image_batches
@@ -68,7 +68,8 @@ class Measuring:
             Images done so far; and the new rows of `SCORES`, of `EMBEDDINGS` and of each judge, where there are any.
 
         Raises:
-            ImageError: an image cannot be decoded or measured; names the image and its file.
+            DamagedImagesError: an image cannot be decoded; names the image and its file.
+            ImageError: an image cannot be measured.
             ModelError: a model cannot be loaded, or gives NaN.
         """
         self._load_models(set(self._images.present["image_id"]))
@@ -98,9 +99,8 @@ class Measuring:
         try:
             image = decode_image(content)
         except ImageError as error:
-            raise ImageError(
-                f"{self._file_of(image_id)}: image {image_id} {error}. To make the file's images anew, delete it and "
-                f"materialize generated_images for shard {self._shard}"
+            raise DamagedImagesError(
+                f"{self._file_of(image_id)}: image {image_id} {error}", self._shard, image_id
             ) from error
         lacking = {name for name, measured in self._measured.items() if image_id not in measured}
         inputs = {name: judge.prepare(image) for name, judge in self._judges.items() if name in lacking}

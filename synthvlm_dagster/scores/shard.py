@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from synthvlm_dagster.images.damage import damage_set_aside
 from synthvlm_dagster.images.state import PlannedImages
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.scores.clip import ClipScorer
@@ -53,8 +54,9 @@ def score_shard(
         judges: those of `recipe.scoring.judges` by name, see `recipe_judges`; shared by the shards of a run.
 
     Raises:
-        ImageError: an image cannot be decoded or measured; names the image and its file. The chunks written before it
-            stay.
+        DamagedImagesError: an image cannot be decoded; names the image and its file, which is set aside. The chunks
+            written before it stay.
+        ImageError: an image cannot be measured.
         ModelError: a model cannot be loaded, or gives NaN.
     """
     judges = judges or {}
@@ -65,9 +67,10 @@ def score_shard(
         chunks = _Chunks(measured, images.recipe.generation.images_per_chunk)
         measuring = Measuring(images, scorer, judges, {name: measured.ids[name] for name in names})
         with Progress(f"images of shard {images.shard} scored", on_progress, total) as progress:
-            for done, rows in measuring.measure():
-                chunks.add(rows)
-                progress.report(done)
+            with damage_set_aside(images.recipe, images.storage, on_progress):
+                for done, rows in measuring.measure():
+                    chunks.add(rows)
+                    progress.report(done)
             chunks.write()
     seconds = time.monotonic() - started
     on_progress(f"shard {images.shard}: scored {total} of {total} images, {total / max(seconds, 1e-6):.1f} images/s")

@@ -117,7 +117,7 @@ def cut(pattern: str) -> Callable[[Path], None]:
         (rewrite("generator/weights.safetensors", "retrained"), DRAWN),
         (rewrite("judge/weights.safetensors", "retrained"), MEASURED),
         (delete("captions/raw"), {"raw_captions", *CURATION, *PAGES}),
-        (delete("captions/kept_by_template.json"), {"curated_captions"}),
+        (delete("captions/kept_by_template"), {"curated_captions", "quality_report"}),
         (delete(SELECTED), {"selected_pairs", *EXPORTS, *PAGES}),
         (delete(SET_ASIDE), {"selected_pairs", *PAGES}),
         (delete("dataset/llava/synthvlm.json"), {"llava_dataset"}),

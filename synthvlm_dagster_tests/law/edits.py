@@ -551,7 +551,7 @@ def of_store() -> Iterator[Edit]:
         "captions/raw",
         "captions/curated",
         "captions/rejected",
-        "captions/kept_by_text.json",
+        "captions/kept_by_template",
         "plans/attempts",
         "dataset/selected",
         "dataset/set_aside",

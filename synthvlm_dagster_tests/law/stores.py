@@ -25,7 +25,7 @@ from synthvlm_dagster.store.storage import Storage
 Contents = dict[str, Any]
 """By name: frames, texts, bytes, plain values."""
 
-KEPT_FOR_LATER = ("images/", "failed_images/", "scores/", "embeddings/", "captions/measurements/")
+KEPT_FOR_LATER = ("images/", "failed_images/", "scores/", "embeddings/", "captions/measurements/", "failed_checks/")
 """What other recipes made stays there; of these, what the recipe names is read as the pipeline reads it."""
 _COST = re.compile(r'<a href="#cost">Cost</a>|<section id="cost">.*?</section>\s*', re.DOTALL)
 """The report's part that tells the time which images took."""

@@ -168,9 +168,10 @@ def test_an_image_cut_short_is_named_with_its_file(recipe: Recipe, storage: Stor
     image = rows["image"].item()
     rows = rows.with_columns(pl.Series("image", [image | {"bytes": image["bytes"][:kept]}], dtype=rows.schema["image"]))
     storage.write_chunk(images_table(recipe, "0001"), file.rpartition("/")[2], rows)
-    with pytest.raises(ImageError, match=rf"{words}.*delete it and materialize") as caught:
+    with pytest.raises(ImageError, match=rf"{words}.*materializing generated_images\[0001\]") as caught:
         score_shard(recipe, storage, "0001", CountingScorer(recipe))
     assert storage.url(file) in str(caught.value)
+    assert storage.exists(f"{file}.corrupt")
     assert bad["image_id"].item() in str(caught.value)
     assert shard_scores(recipe, storage, "0000").height == planned.height
 

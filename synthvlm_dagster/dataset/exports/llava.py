@@ -15,7 +15,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from synthvlm_dagster.dataset.exports.export import Export, OnProgress, Verdict, Written, export_settings, say_nothing
-from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster.markdown import shortened
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.recipe.exports import LlavaExport as LlavaSettings
@@ -81,9 +80,10 @@ def write_llava(recipe: Recipe, storage: Storage, on_progress: OnProgress = say_
 
     Raises:
         StorageError: an image is missing, or the folder cannot be written.
-        ImageError: an image to be resized cannot be decoded.
+        DamagedImagesError: an image to be resized cannot be decoded.
     """
     from synthvlm_dagster.dataset.pairs import SELECTED, with_images
+    from synthvlm_dagster.images.damage import decoded
 
     selected = storage.scan(SELECTED).collect()
     size = (recipe.exports.llava or LlavaSettings()).image_size
@@ -96,7 +96,8 @@ def write_llava(recipe: Recipe, storage: Storage, on_progress: OnProgress = say_
                 name = _image_name(recipe, row)
                 content = row["image"]["bytes"]
                 if size:
-                    content = _resized(content, size, recipe, row["image_id"])
+                    with decoded(row["image_id"], row["shard"]):
+                        content = _resized(content, size, recipe)
                 file = folder / "images" / name
                 file.parent.mkdir(exist_ok=True)
                 file.write_bytes(content)
@@ -217,16 +218,13 @@ def _digest_resized(size: int, recipe: Recipe, content: bytes) -> bytes:
     return _digest_of_pixels(encode_image(_smaller(content, size), recipe.generation).content)
 
 
-def _resized(content: bytes, size: int, recipe: Recipe, image_id: str) -> bytes:
+def _resized(content: bytes, size: int, recipe: Recipe) -> bytes:
     """The image made smaller, with the original's mark of synthetic content."""
     from synthvlm_dagster.images.provenance import read_provenance
     from synthvlm_dagster.images.table import encode_image
 
-    try:
-        small = _smaller(content, size)
-        provenance = read_provenance(content)
-    except ImageError as error:
-        raise ImageError(f"image {image_id}: {error}") from error
+    small = _smaller(content, size)
+    provenance = read_provenance(content)
     return encode_image(small, recipe.generation, provenance, edits=["c2pa.resized"]).content
 
 

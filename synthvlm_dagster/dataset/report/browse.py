@@ -51,7 +51,7 @@ def gather_browser(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> Br
 
     Raises:
         StorageError: an image is missing from the store.
-        ImageError: an image cannot be decoded.
+        DamagedImagesError: an image cannot be decoded; says which.
     """
     is_left_out = pl.col("rank").is_null()
     left_out, selected = scored.select(is_left_out.sum(), (~is_left_out).sum().alias("selected")).collect().row(0)
@@ -63,9 +63,9 @@ def gather_browser(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> Br
     # Alternating, so that a sample cut short for its size has as many of each.
     sample = pl.concat([frame.with_row_index("place") for frame in first]).sort("place", "rank", nulls_last=True)
     pictures = {
-        image_id: thumbnail(image["bytes"], image_id, _QUALITY)
+        image_id: thumbnail(image["bytes"], image_id, shard, _QUALITY)
         for batch in with_images(recipe, storage, sample.select("image_id", "shard"))
-        for image_id, image in batch.select("image_id", "image").iter_rows()
+        for image_id, shard, image in batch.select("image_id", "shard", "image").iter_rows()
     }
     size = pl.Series([len(pictures[image_id]) for image_id in sample["image_id"]], dtype=pl.Int64).cum_sum()
     fitting = sample.filter(size <= _MOST_BYTES).sort(

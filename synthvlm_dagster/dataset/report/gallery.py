@@ -14,6 +14,7 @@ from synthvlm_dagster.dataset.audit import REASONS
 from synthvlm_dagster.dataset.pairs import with_images
 from synthvlm_dagster.errors import ImageError
 from synthvlm_dagster.image_decoding import open_image
+from synthvlm_dagster.images.damage import decoded
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.storage import Storage
 
@@ -68,7 +69,7 @@ def gather_galleries(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> 
 
     Raises:
         StorageError: an image is missing from the store.
-        ImageError: an image cannot be decoded.
+        DamagedImagesError: an image cannot be decoded; says which.
     """
     left_out = pl.col("rank").is_null()
     chosen = scored.filter(~left_out)
@@ -99,20 +100,18 @@ def gather_galleries(recipe: Recipe, storage: Storage, scored: pl.LazyFrame) -> 
     )
 
 
-def thumbnail(content: bytes, image_id: str, quality: int = _QUALITY) -> str:
+def thumbnail(content: bytes, image_id: str, shard: str, quality: int = _QUALITY) -> str:
     """An encoded image as a `data:image/webp` URI of some quality (0–100), no side longer than `THUMBNAIL_SIDE`.
 
     Raises:
-        ImageError: the image cannot be decoded; names `image_id`.
+        DamagedImagesError: the image cannot be decoded; names `image_id` and `shard`.
     """
-    try:
-        with open_image(content) as image:
+    with decoded(image_id, shard), open_image(content) as image:
+        try:
             image.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
             small = image.convert("RGB")
-    except ImageError as error:
-        raise ImageError(f"image {image_id}: {error}") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"image {image_id}: cannot be decoded: {error}") from error
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ImageError(f"cannot be decoded: {error}") from error
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
     encoded = io.BytesIO()
     small.save(encoded, format="webp", quality=quality)
@@ -127,7 +126,7 @@ def as_pair(row: dict[str, Any], thumbnails: dict[str, str]) -> Pair:
 
 def _thumbnails(recipe: Recipe, storage: Storage, pairs: pl.DataFrame) -> dict[str, str]:
     return {
-        image_id: thumbnail(image["bytes"], image_id)
+        image_id: thumbnail(image["bytes"], image_id, shard)
         for batch in with_images(recipe, storage, pairs)
-        for image_id, image in batch.select("image_id", "image").iter_rows()
+        for image_id, shard, image in batch.select("image_id", "shard", "image").iter_rows()
     }

@@ -89,7 +89,7 @@ def write_report(recipe: Recipe, storage: Storage, work: Mapping[str, Work] | No
 
     Raises:
         StorageError: a table or an image is missing, or the page cannot be written.
-        ImageError: an image that is to be shown cannot be decoded.
+        DamagedImagesError: an image that is to be shown cannot be decoded; says which.
     """
     facts = gather_facts(recipe, storage)
     recipe = recipe_as_made(recipe, storage)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from synthvlm_dagster.attempts.nights import NIGHTS_ATTEMPTS
 from synthvlm_dagster.captions.measures.measurements import MEASUREMENTS
 from synthvlm_dagster.operations.garbage.references import References
+from synthvlm_dagster.store.failed_checks import FAILED_CHECKS
 from synthvlm_dagster.store.folder_swap import TEMPORARY_PREFIX
 from synthvlm_dagster.store.storage import QUARANTINE_SUFFIX, Storage, StoredFile
 
@@ -18,7 +19,7 @@ QUARANTINED = "damaged and quarantined; its rows have been made again, or will b
 _FINGERPRINTED = re.compile(r".+-[0-9a-f]{10}")
 """How this project names folders whose content depends on settings; others are not touched."""
 
-_ORDER = ("", "scores", "embeddings", "plans", "failed_images", "images", "captions")
+_ORDER = ("", FAILED_CHECKS, "scores", "embeddings", "plans", "failed_images", "images", "captions")
 """In which things are deleted, by the first part of their path: scores before the images that they are of."""
 
 
@@ -92,6 +93,9 @@ def _garbage(path: str, references: References) -> tuple[str, str] | None:
             return "/".join(parts[: number + 1]), TEMPORARY
     if path.endswith(f".parquet{QUARANTINE_SUFFIX}"):
         return path, QUARANTINED
+    if parts[0] == FAILED_CHECKS:
+        of_what = _garbage("/".join(parts[1:]), references)
+        return of_what and (f"{FAILED_CHECKS}/{of_what[0]}", of_what[1])
     match parts:
         case ["images" | "failed_images", generator, _, _]:
             return _of_generator(f"{parts[0]}/{generator}", generator, references)

@@ -15,6 +15,7 @@ from synthvlm_dagster.operations.garbage.find import Garbage, delete_garbage, fi
 from synthvlm_dagster.operations.garbage.references import References, find_references
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import embeddings_table, judge_table, scorer_name, scores_table
+from synthvlm_dagster.store.failed_checks import keep_verdict
 from synthvlm_dagster.store.made_from import MadeFrom
 from synthvlm_dagster.store.storage import Storage, StoredFile
 
@@ -94,6 +95,15 @@ def test_what_no_recipe_names_is_garbage_scores_before_images(recipe):
     [*delete_garbage(storage, garbage)]
     assert {path.rpartition("/")[0] for path in storage.files("")} == set(kept_tables(recipe))
     assert garbage_of(storage, recipe) == []
+
+
+def test_a_verdict_is_garbage_with_what_it_is_of(recipe):
+    storage = Storage(recipe.storage)
+    scores = f"scores/{generator_name(recipe)}/{OLD}/{SHARD}"
+    for place in (f"images/{OLD}/{SHARD}", scores, images_table(recipe, SHARD), "dataset/selected"):
+        keep_verdict(storage, place, "sound", "not so")
+    gone = {file.path for thing in garbage_of(storage, recipe) for file in thing.files}
+    assert gone == {f"failed_checks/{place}/sound.txt" for place in (f"images/{OLD}/{SHARD}", scores)}
 
 
 def test_the_generator_of_the_selected_pairs_is_known_by_their_record(recipe):
