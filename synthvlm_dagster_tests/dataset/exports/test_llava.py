@@ -103,7 +103,7 @@ def test_a_truncated_image_is_an_error_where_it_is_resized_and_found_where_it_is
     write_llava(project.recipe, project.storage)
     assert {Path(path).stem for path in verify_llava(project.recipe, project.storage).unreadable} == damaged
     exports = project.recipe.exports.model_copy(update={"llava": LlavaExport(image_size=24)})
-    with pytest.raises(ImageError, match=r"image \w+-\d+: cannot be decoded"):
+    with pytest.raises(ImageError, match=r"image \w+-\d+ of shard \d+: cannot be decoded"):
         write_llava(project.recipe.model_copy(update={"exports": exports}), project.storage)
 
 
