@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import dagster as dg
 
 from synthvlm_dagster.errors import StorageError
 from synthvlm_dagster.store.failed_checks import keep_verdict
-from synthvlm_dagster.store.storage import Storage
+
+if TYPE_CHECKING:
+    from synthvlm_dagster.store.storage import Storage
 
 _Result = TypeVar("_Result", dg.AssetCheckResult, dg.AssetCheckEvaluation)
 

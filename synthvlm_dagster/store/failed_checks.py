@@ -6,7 +6,10 @@ check again, and goes no further while it fails.
 
 from __future__ import annotations
 
-from synthvlm_dagster.store.storage import Storage
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from synthvlm_dagster.store.storage import Storage
 
 FAILED_CHECKS = "failed_checks"
 
