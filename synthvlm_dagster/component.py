@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import click
 import dagster as dg
+import yaml
 from pydantic import BaseModel, Field
 
-from synthvlm_dagster.errors import RecipeError
+from synthvlm_dagster.orchestration.dataset import WHAT_A_PREFIX_IS, is_prefix
 from synthvlm_dagster.recipe import RECIPE_FILE, RECIPES_FOLDER, Recipe, load_recipe, packaged_recipes, recipe_of
 
 
@@ -35,19 +38,49 @@ class SynthVLMDatasetScaffolder(dg.Scaffolder[ScaffoldSettings]):
         """Copy the template, named as the folder is, and name the recipe and the prefix in `defs.yaml`.
 
         Raises:
-            RecipeError: there is no such template.
+            click.ClickException: there is no such template, the folder's name cannot be a prefix, or another dataset of
+                the project has that prefix. Nothing is written, and an empty folder is taken away.
         """
-        template = request.params.template
-        if template not in packaged_recipes():
-            raise RecipeError(f"template: no packaged recipe {template!r}; there are {', '.join(packaged_recipes())}")
         folder = request.target_path
-        prefix = re.sub(r"\W", "_", folder.name)
-        name = re.sub(r"[^a-z0-9._-]", "-", folder.name.lower())
+        wrong = _why_not(request)
+        if wrong is not None:
+            with suppress(OSError):  # Dagster made it; one that holds anything stays
+                folder.rmdir()
+            raise click.ClickException(wrong)
         folder.mkdir(parents=True, exist_ok=True)
-        text = (RECIPES_FOLDER / f"{template}.yaml").read_text(encoding="utf-8")
-        named = re.sub(r"(?m)^name: \S+", f"name: {name}", text, count=1)
-        (folder / RECIPE_FILE).write_text(named, encoding="utf-8")
-        dg.scaffold_component(request, {"recipe": RECIPE_FILE, "key_prefix": prefix})
+        text = (RECIPES_FOLDER / f"{request.params.template}.yaml").read_text(encoding="utf-8")
+        name = re.sub(r"(?m)^name: \S+", f"name: {_prefix_of(folder).lower()}", text, count=1)
+        (folder / RECIPE_FILE).write_text(name, encoding="utf-8")
+        dg.scaffold_component(request, {"recipe": RECIPE_FILE, "key_prefix": _prefix_of(folder)})
+
+
+def _prefix_of(folder: Path) -> str:
+    """The folder's name, where `few-steps` is `few_steps`."""
+    return re.sub(r"[\W_]+", "_", folder.name, flags=re.ASCII).strip("_")
+
+
+def _why_not(request: dg.ScaffoldRequest[ScaffoldSettings]) -> str | None:
+    template, folder = request.params.template, request.target_path
+    if template not in packaged_recipes():
+        return f"template: no packaged recipe {template!r}; there are {', '.join(packaged_recipes())}"
+    prefix = _prefix_of(folder)
+    if not is_prefix(prefix):
+        return f"{folder.name!r} cannot be the name of a dataset, whose assets' keys begin with it: {WHAT_A_PREFIX_IS}"
+    definitions = next((parent for parent in folder.parents if parent.name == "defs"), folder.parent)
+    for other in sorted(definitions.rglob("defs.yaml")):
+        if other.parent != folder and prefix in _prefixes_in(other):
+            return f"the dataset in {other.parent} has the key_prefix {prefix!r} already; name this one differently"
+    return None
+
+
+def _prefixes_in(file: Path) -> list[Any]:
+    """The key prefixes of the components that a file names; none where it cannot be read, which Dagster will tell."""
+    try:
+        components = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return []
+    attributes = [component.get("attributes") for component in components if isinstance(component, dict)]
+    return [each.get("key_prefix") for each in attributes if isinstance(each, dict)]
 
 
 @dg.scaffold_with(SynthVLMDatasetScaffolder)

@@ -24,7 +24,14 @@ DATASET_TAG = "synthvlm/dataset"
 
 _LONGEST_TAG = 63
 """Characters that Dagster takes."""
-_PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_PREFIX = re.compile(r"[A-Za-z](_?[A-Za-z0-9])*")
+
+WHAT_A_PREFIX_IS = "begin with a letter, and use letters, digits and single underscores between them alone"
+
+
+def is_prefix(part: str) -> bool:
+    """Whether keys of assets can begin with it, and no two prefixes give a name twice: `a__b` would be as `[a, b]`."""
+    return _PREFIX.fullmatch(part) is not None
 
 
 class Dataset:
@@ -43,11 +50,8 @@ class Dataset:
         self.recipe = recipe
         self.prefix = (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix or ())
         for part in self.prefix:
-            if not _PREFIX.fullmatch(part):
-                raise RecipeError(
-                    f"key_prefix: {part!r} cannot be part of the keys of assets: begin with a letter, and use letters, "
-                    "digits and underscores alone"
-                )
+            if not is_prefix(part):
+                raise RecipeError(f"key_prefix: {part!r} cannot be part of the keys of assets: {WHAT_A_PREFIX_IS}")
 
     @cached_property
     def storage(self) -> Storage:

@@ -1,14 +1,20 @@
 """Two datasets in one Dagster project of somebody else, made by Dagster's own commands."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import dagster as dg
 import pytest
+import yaml
 
+from synthvlm_dagster.component import ScaffoldSettings, SynthVLMDatasetScaffolder
 from synthvlm_dagster.definitions import build_definitions
+from synthvlm_dagster.errors import RecipeError
+from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import load_recipe
 
 COMPONENT = "synthvlm_dagster.component.SynthVLMDataset"
@@ -90,6 +96,58 @@ def test_a_run_of_one_dataset_leaves_the_other_alone(workplace: Workplace) -> No
         fast = instance.get_materialized_partitions(dg.AssetKey(["fast", "image_scores"]))
         slow = instance.get_materialized_partitions(dg.AssetKey(["slow", "image_scores"]))
     assert (fast, slow) == ({"0000", "0001"}, set())
+
+
+def _scaffold(folder: Path, template: str = "start") -> None:
+    """As `dg scaffold defs` does: it makes the folder first."""
+    folder.mkdir(parents=True)
+    settings = ScaffoldSettings(template=template)
+    request = dg.ScaffoldRequest(
+        COMPONENT, folder, scaffold_format="yaml", project_root=None, params=settings, append=False
+    )
+    SynthVLMDatasetScaffolder().scaffold(request)
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"), [("few-steps", "few_steps"), ("a__b", "a_b"), ("SDXL.v2", "SDXL_v2"), ("base_", "base")]
+)
+def test_what_is_scaffolded_can_be_loaded(tmp_path: Path, name: str, prefix: str) -> None:
+    folder = tmp_path / "defs" / name
+    _scaffold(folder)
+    attributes = yaml.safe_load((folder / "defs.yaml").read_text())["attributes"]
+    assert attributes == {"recipe": "recipe.yaml", "key_prefix": prefix}
+    recipe = load_recipe(folder / "recipe.yaml", storage_name=prefix)
+    assert recipe.name == prefix.lower()
+    assert Dataset(recipe, prefix).prefix == (prefix,)
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "told"),
+    [
+        (
+            "2024",
+            "start",
+            "'2024' cannot be the name of a dataset, whose assets' keys begin with it: begin with a letter",
+        ),
+        ("日本", "start", "'日本' cannot be the name of a dataset"),
+        ("pairs", "strat", "template: no packaged recipe 'strat'; there are demo, start"),
+        ("base", "start", "has the key_prefix 'base' already; name this one differently"),
+    ],
+)
+def test_what_could_not_be_loaded_is_not_scaffolded(tmp_path: Path, name: str, template: str, told: str) -> None:
+    _scaffold(tmp_path / "defs" / "first" / "base")
+    (tmp_path / "defs" / "broken").mkdir()
+    (tmp_path / "defs" / "broken" / "defs.yaml").write_text("a: [")
+    folder = tmp_path / "defs" / "second" / name
+    with pytest.raises(click.ClickException, match=re.escape(told)):
+        _scaffold(folder, template)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("prefix", ["a__b", "a_", "_a", "1a", "a-b", ""])
+def test_a_prefix_that_could_give_a_name_twice_is_refused(prefix: str) -> None:
+    with pytest.raises(RecipeError, match=r"key_prefix: .* cannot be part of the keys of assets: begin with a letter"):
+        Dataset(load_recipe("demo"), ["x", prefix])
 
 
 def test_nothing_of_two_datasets_has_the_same_name() -> None:
