@@ -60,6 +60,15 @@ class EndpointError(SynthVLMError):
     """A language model's endpoint cannot be reached, refuses, or gives no answers that can be used."""
 
 
+def error_reason(error: BaseException) -> str:
+    """What an error says, and what the error at its root says, in one line."""
+    root = error
+    while cause := root.__cause__ or root.__context__:
+        root = cause
+    sentences = dict.fromkeys(" ".join(str(part).split()).rstrip(".") for part in (error, root))
+    return ": ".join(sentence for sentence in sentences if sentence)
+
+
 def printable(text: str) -> str:
     """A text with escapes in place of what cannot be printed, but for line ends and tabs."""
     return "".join(map(_shown, text))

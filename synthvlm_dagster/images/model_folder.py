@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from synthvlm_dagster.errors import ModelError, RecipeError
+from synthvlm_dagster.errors import ModelError, RecipeError, error_reason
 from synthvlm_dagster.recipe import Generation, Scheduler
 from synthvlm_dagster.recipe.generation import Lora
 
@@ -25,7 +26,8 @@ def check_model(generation: Generation) -> None:
 
     Raises:
         ModelError: a model is neither a folder with all its weights nor a hub id.
-        RecipeError: diffusers has no such scheduler, or the scheduler no such setting.
+        RecipeError: diffusers has no such scheduler, the scheduler no such setting, or it refuses its settings or the
+            number of steps.
     """
     models = [generation.model, *([generation.refiner.model] if generation.refiner else [])]
     for model in models:
@@ -37,8 +39,7 @@ def check_model(generation: Generation) -> None:
         check_vae(vae.model)
     for lora in generation.loras:
         check_lora(lora)
-    if generation.scheduler:
-        scheduler_class(generation.scheduler)
+    _check_scheduler(generation)
 
 
 def is_local(model: str) -> bool:
@@ -115,11 +116,16 @@ def check_lora(lora: Lora) -> None:
         raise ModelError(f"{folder}: has several weight files ({', '.join(files)}); name one as weight_name")
 
 
-def scheduler_class(scheduler: Scheduler) -> Any:
-    """The diffusers class that a recipe's scheduler names.
+def build_scheduler(scheduler: Scheduler, models_own: Mapping[str, Any]) -> Any:
+    """The scheduler that a recipe puts in the place of a model's own.
+
+    Args:
+        scheduler: its diffusers class and what is changed.
+        models_own: configuration of the model's own scheduler, from which the rest is taken.
 
     Raises:
-        RecipeError: diffusers has no such scheduler, or the scheduler no such setting; gives the nearest names.
+        RecipeError: diffusers has no such scheduler, the scheduler no such setting (gives the nearest names), or it
+            refuses a setting.
     """
     import inspect
 
@@ -138,7 +144,55 @@ def scheduler_class(scheduler: Scheduler) -> Any:
             raise RecipeError(
                 f"generation.scheduler.config.{key}: {scheduler.name} has no such setting{_suggestion(key, settings)}"
             )
-    return found
+    try:
+        return found.from_config(models_own, **scheduler.config)
+    # Each scheduler refuses in its own way.
+    except Exception as error:
+        raise _refuses(scheduler, error) from error
+
+
+def check_steps(scheduler: Any, generation: Generation) -> None:
+    """Let a scheduler lay out its denoising steps, which is where most of its settings are first used.
+
+    Raises:
+        RecipeError: it refuses.
+    """
+    if scheduler.config.get("use_dynamic_shifting"):  # its steps depend on the size of the image
+        return
+    steps = generation.num_inference_steps
+    try:
+        scheduler.set_timesteps(steps)
+    except Exception as error:
+        chosen = generation.scheduler or Scheduler(name=type(scheduler).__name__)
+        raise _refuses(chosen, error, f" with num_inference_steps {steps}") from error
+
+
+def _check_scheduler(generation: Generation) -> None:
+    own = _own_scheduler(Path(generation.model)) if is_local(generation.model) else None
+    if own is None:
+        # The model's own settings are not known before it is fetched.
+        if generation.scheduler:
+            build_scheduler(generation.scheduler, {})
+        return
+    name, config = own
+    check_steps(build_scheduler(generation.scheduler or Scheduler(name=name), config), generation)
+
+
+def _own_scheduler(folder: Path) -> tuple[str, dict[str, Any]] | None:
+    """Class and configuration of a model's scheduler; None: it has none of diffusers' own."""
+    file = folder / "scheduler" / "scheduler_config.json"
+    if not file.is_file():
+        return None
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        return config["_class_name"], config
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{file}: does not describe a scheduler: {error}") from error
+
+
+def _refuses(scheduler: Scheduler, error: Exception, steps: str = "") -> RecipeError:
+    settings = ", ".join(f"{key}: {value}" for key, value in scheduler.config.items()) or "the settings"
+    return RecipeError(f"generation.scheduler: {scheduler.name} refuses {settings}{steps}: {error_reason(error)}")
 
 
 def _neither(model: str) -> ModelError:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -21,6 +21,7 @@ from synthvlm_dagster.images.licences import check_licence, licence_statement
 from synthvlm_dagster.images.model_folder import check_model as check_generator
 from synthvlm_dagster.images.plan import PLAN_TABLE
 from synthvlm_dagster.models.availability import models_available
+from synthvlm_dagster.models.devices import usable_device
 from synthvlm_dagster.recipe import JUDGE_SETTINGS, CaptionSource, Recipe
 from synthvlm_dagster.scores.clip import check_model as check_clip
 from synthvlm_dagster.scores.judges import check_judges
@@ -29,11 +30,12 @@ from synthvlm_dagster.store.object_stores import is_remote
 from synthvlm_dagster.store.storage import Storage
 
 SAMPLE_ROWS = 100
+"""Captions read of each source: enough to see a wrong format or column."""
 _CARRIED = ("image_uri", "clip_similarity", "watermark_score", "nsfw_score")
 _LONGEST_EXAMPLE = 60
-"""Captions read of each source: enough to see a wrong format or column."""
 
 _RULES = "curation.rules"
+_ON_EVERY_MACHINE = ("auto", "cpu")
 
 State = Literal["ok", "unknown", "error"]
 
@@ -65,6 +67,8 @@ def check_recipe(recipe: Recipe) -> list[Finding]:
             _finding("curation.flagged_words", partial(_check_flagged_words, recipe.curation.flagged_words))
         )
     findings += _findings_of_rules(recipe)
+    devices = _named_devices(recipe.model_dump())
+    findings += [_finding(field, partial(_check_device, name, field)) for field, name in devices]
     findings.append(_finding("generation.model", partial(_check_generation, recipe)))
     findings.append(_finding("generation.licence", partial(_check_licence, recipe)))
     if recipe.generation.content_credentials:
@@ -126,6 +130,19 @@ def _check_source(source: CaptionSource) -> tuple[State, str]:
 
 def _check_flagged_words(location: str) -> tuple[State, str]:
     return "ok", f"{location} ({len(read_flagged_words(location)):,} words)"
+
+
+def _named_devices(settings: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
+    """The devices that a recipe names, with their fields; what every machine has needs no look."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _named_devices(value, f"{within}{name}.")
+        elif name == "device" and value not in _ON_EVERY_MACHINE:
+            yield f"{within}{name}", value
+
+
+def _check_device(name: str, field: str) -> tuple[State, str]:
+    return "ok", f"{usable_device(name, field)}"
 
 
 def _check_generation(recipe: Recipe) -> tuple[State, str]:

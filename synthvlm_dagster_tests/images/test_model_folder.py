@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +116,45 @@ def test_an_unknown_scheduler_or_setting_is_refused_with_the_nearest_names(
 ) -> None:
     with pytest.raises(RecipeError, match=sentence):
         check_model(Generation(model="org/model", scheduler=scheduler))
+
+
+@pytest.mark.parametrize(
+    ("generation", "sentence"),
+    [
+        ({"num_inference_steps": 200, "scheduler": {"name": "LCMScheduler"}}, "LCMScheduler refuses the settings"),
+        (
+            {"scheduler": {"name": "EulerDiscreteScheduler", "config": {"timestep_spacing": "trailling"}}},
+            "EulerDiscreteScheduler refuses timestep_spacing: trailling with num_inference_steps 50: ",
+        ),
+        (
+            {"scheduler": {"name": "DPMSolverMultistepScheduler", "config": {"solver_type": "euler"}}},
+            "DPMSolverMultistepScheduler refuses solver_type: euler",
+        ),
+        (
+            {"scheduler": {"name": "EulerDiscreteScheduler", "config": {"num_train_timesteps": "many"}}},
+            "EulerDiscreteScheduler refuses num_train_timesteps: many",
+        ),
+    ],
+)
+def test_what_a_scheduler_cannot_do_is_said_before_and_while_loading(
+    tiny_sdxl_folder: Path, generation: dict[str, Any], sentence: str
+) -> None:
+    chosen = Generation(model=str(tiny_sdxl_folder), **generation)
+    for use in (lambda: check_model(chosen), DiffusersGenerator(chosen).load):
+        with pytest.raises(RecipeError, match=f"generation.scheduler: {re.escape(sentence)}"):
+            use()
+
+
+def test_the_models_own_scheduler_is_asked_for_its_steps(tiny_sdxl_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_sdxl_folder, tmp_path / "model")
+    file = folder / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps({"_class_name": "DDIMScheduler", "num_train_timesteps": 100}))
+    check_model(Generation(model=str(folder), num_inference_steps=100))
+    with pytest.raises(RecipeError, match="DDIMScheduler refuses the settings with num_inference_steps 101"):
+        check_model(Generation(model=str(folder), num_inference_steps=101))
+    file.write_text("{")
+    with pytest.raises(ModelError, match=r"scheduler_config\.json: does not describe a scheduler"):
+        check_model(Generation(model=str(folder)))
 
 
 def test_a_folder_that_draws_no_images_from_text_is_refused(tiny_sdxl_folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `synthvlm check` says of the caption sources."""
+"""What `synthvlm check` says of caption sources and devices."""
 
 import json
 import zipfile
@@ -46,3 +46,22 @@ def test_files_in_a_local_archive_are_looked_at_and_remote_ones_are_not(tmp_path
         archive.writestr("a.txt", "a dog\n")
     assert "format txt" in finding(path=f"zip://a.txt::{tmp_path}/a.zip").message
     assert finding(path="zip://a.txt::s3://bucket/a.zip").state == "unknown"
+
+
+def test_a_device_that_this_machine_lacks_is_an_error(tmp_path):
+    demo = load_recipe("demo")
+    rules = demo.curation.rules.model_validate({"image_text_matching": {"min": 0.5, "device": "cuda:77"}})
+    recipe = demo.model_copy(
+        update={
+            "storage": str(tmp_path / "storage"),
+            "curation": demo.curation.model_copy(update={"rules": rules}),
+            "generation": demo.generation.model_copy(update={"device": "gpu"}),
+            "scoring": demo.scoring.model_copy(update={"device": "meta"}),
+        }
+    )
+    found = {at.subject: at for at in check_recipe(recipe)}
+    assert found["scoring.device"].state == "ok"
+    for field, name in {"generation.device": "gpu", "curation.rules.image_text_matching.device": "cuda:77"}.items():
+        assert found[field].state == "error"
+        assert f"{field}: torch cannot use '{name}'" in found[field].message
+    assert not [subject for subject in {at.subject for at in check_recipe(demo)} if subject.endswith("device")]

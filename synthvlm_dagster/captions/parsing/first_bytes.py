@@ -20,6 +20,10 @@ _OTHER_UNICODE = {
 }
 # Of two bytes for each letter of a Latin script one is zero; of text in UTF-8 none is.
 _ZEROS_OF_UTF16 = 0.3
+_CONTROLS = bytes({*range(0x20)} - set(b"\t\n\v\f\r\x1b"))
+# A tenth of compressed or random data are control characters; of text, next to none are: a few of them spoil a row.
+_CONTROLS_OF_BINARY = 0.02
+_FEW_CONTROLS = 8
 
 
 def read_head(file: SourceFile) -> bytes:
@@ -47,7 +51,7 @@ def compression(head: bytes) -> str | None:
 
 
 def require_text(head: bytes) -> None:
-    """Raise FormatError when a file that should be text is compressed under another name, or is not in UTF-8."""
+    """Raise FormatError when a file that should be text is compressed under another name, binary, or not in UTF-8."""
     if packed := compression(head):
         raise FormatError(f"it is compressed, and its name does not end in {packed}", f"Rename it to end in {packed}")
     zeros = head.count(0) / len(head)
@@ -59,3 +63,6 @@ def require_text(head: bytes) -> None:
         raise FormatError(
             f"its text is in {encoding}", f"Convert it: iconv -f {encoding} -t UTF-8 FILE > FILE.utf8, and name that"
         )
+    controls = len(head) - len(head.translate(None, _CONTROLS))
+    if controls > _FEW_CONTROLS and controls >= _CONTROLS_OF_BINARY * len(head):
+        raise FormatError("it holds binary data and no text", "Name only files that hold captions")

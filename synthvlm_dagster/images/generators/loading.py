@@ -6,11 +6,10 @@ import inspect
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from synthvlm_dagster.errors import ModelError, RecipeError
+from synthvlm_dagster.errors import ModelError, RecipeError, error_reason
 from synthvlm_dagster.images.generators.lora import fuse_loras
 from synthvlm_dagster.images.generators.quantization import quantization_config
-from synthvlm_dagster.images.generators.reasons import error_reason
-from synthvlm_dagster.images.model_folder import check_model, is_local, scheduler_class
+from synthvlm_dagster.images.model_folder import build_scheduler, check_model, check_steps, is_local
 from synthvlm_dagster.models.devices import usable_device
 from synthvlm_dagster.models.quiet import quiet_models
 from synthvlm_dagster.recipe import Generation
@@ -73,8 +72,8 @@ def load_pipelines(generation: Generation) -> list[DiffusionPipeline]:
             )
         for pipeline in pipelines:
             if generation.scheduler:
-                scheduler = scheduler_class(generation.scheduler)
-                pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **generation.scheduler.config)
+                pipeline.scheduler = build_scheduler(generation.scheduler, pipeline.scheduler.config)
+            check_steps(pipeline.scheduler.from_config(pipeline.scheduler.config), generation)
             pipeline.set_progress_bar_config(disable=True)
             pipeline.to(device)
     return pipelines

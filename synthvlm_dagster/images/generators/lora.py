@@ -6,8 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
-from synthvlm_dagster.errors import ModelError, RecipeError
-from synthvlm_dagster.images.generators.reasons import error_reason
+from synthvlm_dagster.errors import ModelError, RecipeError, error_reason
 from synthvlm_dagster.images.model_folder import is_local
 from synthvlm_dagster.recipe.generation import Lora
 

@@ -6,8 +6,7 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
-from synthvlm_dagster.errors import RecipeError
-from synthvlm_dagster.images.generators.reasons import error_reason
+from synthvlm_dagster.errors import RecipeError, error_reason
 from synthvlm_dagster.recipe.generation import Quantization
 
 _PACKAGES = {

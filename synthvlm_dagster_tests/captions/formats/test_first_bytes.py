@@ -10,6 +10,7 @@ import zipfile
 import polars as pl
 import pytest
 import zstandard
+from PIL import Image
 
 from synthvlm_dagster.captions.readers import read_captions
 from synthvlm_dagster.errors import CaptionSourceError
@@ -94,6 +95,18 @@ def test_other_encodings_of_unicode(tmp_path, name, encoding):
 @pytest.mark.parametrize("name", TEXTS)
 def test_zero_bytes_alone(tmp_path, name):
     refused(tmp_path, name, b"\0" * 5000, "it holds nothing but zero bytes")
+
+
+def test_a_picture_named_as_text(tmp_path):
+    picture = io.BytesIO()
+    Image.effect_noise((64, 64), 80).save(picture, "PNG")
+    # One line of it might be read as a caption.
+    refused(tmp_path, "a.txt", picture.getvalue() + b"\na dog on a sofa\n", "it holds binary data and no text")
+
+
+def test_control_characters_in_a_caption_spoil_no_file(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"a dog\x1f\x02\x00 on a sofa\na cat\n")
+    assert read(tmp_path / "a.txt")["text"].to_list() == [None, "a cat"]
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.tsv"])
