@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,8 @@ from synthvlm_dagster.recipe import RECIPE_FILE, RECIPES_FOLDER, load_recipe, pa
 from synthvlm_dagster.recipe.active import RECIPE_VARIABLE, active_recipe, active_recipe_name
 
 if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
     from synthvlm_dagster.operations.run import Pipeline
     from synthvlm_dagster.recipe import Recipe
     from synthvlm_dagster.store.storage import Storage
@@ -82,7 +84,7 @@ def check(recipe: str) -> None:
         for finding in findings:
             style, mark = {"ok": ("green", "ok"), "unknown": ("yellow", "?"), "error": ("red", "error")}[finding.state]
             console.print(f"[{style}]{mark:<6}[/] {finding.subject:<24} ", end="")
-            console.print(finding.message, markup=False)
+            console.print(finding.message.removeprefix(f"{finding.subject}: "), markup=False)
         if any(finding.state == "error" for finding in findings):
             raise SystemExit(1)
 
@@ -132,6 +134,7 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
                 console.print(
                     f"\n[red]A run failed; what was made before is kept.[/]{named} Mend the cause, then run again."
                 )
+                tell_causes(pipeline.instance, outcome.failed_runs)
                 tell_damage(pipeline.storage)
                 raise SystemExit(1)
             if failed:
@@ -139,6 +142,7 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
                     f"\n[yellow]Left out, as selection.allow_missing allows; failed shards: {failed}.[/] Run again to "
                     "make them."
                 )
+                tell_causes(pipeline.instance, outcome.failed_runs)
 
 
 @main.command()
@@ -250,6 +254,14 @@ def open_pipeline(recipe: Recipe) -> Iterator[Pipeline]:
     lay_out_dagster_home(home)
     with open_instance(home) as instance:
         yield Pipeline(build_definitions(recipe).get_repository_def(), instance, Dataset(recipe))
+
+
+def tell_causes(instance: DagsterInstance, failed_runs: Sequence[str]) -> None:
+    """Say why runs failed: the log has scrolled past, or goes elsewhere."""
+    from synthvlm_dagster.operations.failures import failure_in_words
+
+    for run_id in failed_runs:
+        console.print(f"\n{failure_in_words(instance, run_id)}", markup=False)
 
 
 def tell_damage(storage: Storage) -> bool:

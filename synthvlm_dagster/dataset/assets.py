@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
+from synthvlm_dagster.dataset.checks import CHECKS_OF_PAIRS
 from synthvlm_dagster.dataset.exports.export import Export
 from synthvlm_dagster.dataset.exports.listing import all_exports
 from synthvlm_dagster.dataset.report.cost import GENERATION, SCORING
@@ -24,6 +25,7 @@ from synthvlm_dagster.orchestration.metadata import markdown, rows_metadata, tab
 from synthvlm_dagster.orchestration.shards import recorded_work
 from synthvlm_dagster.scores.made_from import REFERENCES_CODE, references_settings
 from synthvlm_dagster.scores.naming import scorer_name
+from synthvlm_dagster.store.failed_checks import await_verdicts, why_unchecked
 
 if TYPE_CHECKING:
     import polars as pl
@@ -76,6 +78,7 @@ def selected_pairs(dataset: Dataset) -> dg.AssetsDefinition:
         scores = complete_scores(recipe, storage, coverage)
         embeddings = embeddings_by_shard(recipe, storage, scores)
         chosen = select_with_reasons(scores, recipe.selection, recipe.seed, embeddings)
+        await_verdicts(storage, SELECTED, *CHECKS_OF_PAIRS)
         storage.write_table(SET_ASIDE, chosen.set_aside, record)
         storage.write_table(SELECTED, chosen.pairs, record)
         delete_withdrawn(recipe, storage, context.log.info)
@@ -125,9 +128,16 @@ def export_of_pairs(dataset: Dataset, export: Export) -> dg.AssetsDefinition:
         code_version=f"{export.code}-{fingerprint(export.settings(dataset.recipe))}",
     )
     def export_of_pairs(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        from synthvlm_dagster.dataset.made_from import recorded_pairs
+        from synthvlm_dagster.dataset.made_from import Origins, recorded_pairs
 
         recipe, storage = dataset.recipe, dataset.storage
+        if why_unchecked(storage, export.folder) and Origins(recipe, storage).why_to_be_written(export.asset) is None:
+            context.log.info(f"{storage.url(export.folder)} stands, and is checked now")
+            return dg.MaterializeResult(
+                data_version=dg.DataVersion(storage.recorded_version(export.folder)),
+                metadata={"dagster/uri": storage.url(export.folder)},
+            )
+        await_verdicts(storage, export.folder, export.check)
         with recorded_pairs(export.asset, recipe, storage, context.log.warning):
             written = export.write(recipe, storage, context.log.info)
         return dg.MaterializeResult(

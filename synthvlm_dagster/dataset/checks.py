@@ -10,6 +10,9 @@ from synthvlm_dagster.orchestration.held_checks import held
 _MOST_DECODED = 1000
 _NAMED = 10
 _IMAGES_OPEN = "selected_images_open"
+_K_UNIQUE_PAIRS = "exactly_k_unique_pairs"
+CHECKS_OF_PAIRS = (_K_UNIQUE_PAIRS, _IMAGES_OPEN)
+"""Those that block."""
 _MADE_AGAIN = "`synthvlm run` makes them again"
 
 
@@ -50,7 +53,7 @@ def exactly_k_unique_pairs(dataset: Dataset) -> dg.AssetChecksDefinition:
                 metadata={"pairs": selected.height, "expected": count},
             )
 
-        return held(storage, SELECTED, "exactly_k_unique_pairs", evaluate)
+        return held(storage, SELECTED, _K_UNIQUE_PAIRS, evaluate)
 
     return exactly_k_unique_pairs
 
@@ -123,7 +126,7 @@ def export_holds_the_selected_pairs(dataset: Dataset, export: Export) -> dg.Asse
     """The check of one export of a dataset."""
 
     @dg.asset_check(
-        name=f"{export.name}_holds_the_selected_pairs",
+        name=export.check,
         asset=dataset.key(export.asset),
         description=export.checked,
         blocking=True,
@@ -131,7 +134,7 @@ def export_holds_the_selected_pairs(dataset: Dataset, export: Export) -> dg.Asse
     def export_holds_the_selected_pairs(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         from synthvlm_dagster.dataset.pairs import SELECTED
 
-        storage, name = dataset.storage, f"{export.name}_holds_the_selected_pairs"
+        storage = dataset.storage
 
         def evaluate() -> dg.AssetCheckResult:
             verdict = export.verify(dataset.recipe, storage, context.log.info)
@@ -146,6 +149,6 @@ def export_holds_the_selected_pairs(dataset: Dataset, export: Export) -> dg.Asse
                 "selected pairs",
             )
 
-        return held(storage, export.folder, name, evaluate)
+        return held(storage, export.folder, export.check, evaluate)
 
     return export_holds_the_selected_pairs

@@ -37,7 +37,7 @@ from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.made_from import judges_contents, references_made_from
 from synthvlm_dagster.scores.naming import scorer_name
 from synthvlm_dagster.scores.references import SUMMARY, pictures_of_references, with_pictures
-from synthvlm_dagster.store.failed_checks import why_refused
+from synthvlm_dagster.store.failed_checks import why_refused, why_unchecked
 from synthvlm_dagster.store.made_from import MadeFrom, in_words
 from synthvlm_dagster.store.rows_version import rows_version
 from synthvlm_dagster.store.storage import WHOLE_TABLE, Storage
@@ -108,14 +108,19 @@ class Origins:
         Raises:
             CaptionSourceError, RecipeError, ModelError, StorageError: as `of`.
         """
+        storage, place = self._storage, PLACES[asset]
+        return self.why_to_be_written(asset) or why_unchecked(storage, place)
+
+    def why_to_be_written(self, asset: str) -> str | None:
+        """As `why_outdated`, of what cannot be mended by asking its checks."""
         try:
-            return self._why_outdated(asset)
+            return self._why_to_be_written(asset)
         except StorageError as error:
             # Damage shows in one table, and this one is made again after it; a store out of reach, in all.
             self._storage.files(PLACES[asset])
             return f"cannot be compared: {error}"
 
-    def _why_outdated(self, asset: str) -> str | None:
+    def _why_to_be_written(self, asset: str) -> str | None:
         place, storage = PLACES[asset], self._storage
         made = storage.made_from(place)
         if made is None:

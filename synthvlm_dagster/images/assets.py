@@ -8,14 +8,15 @@ import dagster as dg
 from synthvlm_dagster.captions.tables import CURATED
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.images.batches import Batches
-from synthvlm_dagster.images.checks import evaluate_images
+from synthvlm_dagster.images.checks import SOUND_IMAGES, evaluate_images
 from synthvlm_dagster.images.licences import check_licence
 from synthvlm_dagster.images.made_from import PLAN_CODE, images_of_shard_version, plan_made_from, plan_settings
-from synthvlm_dagster.images.naming import generator_name, generator_version
+from synthvlm_dagster.images.naming import generator_name, generator_version, images_table
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.launchpad import OneRun, attempts_of_one_run
 from synthvlm_dagster.orchestration.metadata import table_metadata
 from synthvlm_dagster.orchestration.shards import Made, ShardWork, making, materialize_each_shard
+from synthvlm_dagster.store.failed_checks import await_verdicts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -139,6 +140,8 @@ def make_images(
     from synthvlm_dagster.images.table import IMAGE_DESCRIPTIONS, IMAGE_SCHEMA
 
     recipe = images.recipe
+    if images.missing.height:
+        await_verdicts(images.storage, images_table(recipe, images.shard), SOUND_IMAGES)
     summary = generate_shard(images, generator, log.info, batches, log.warning)
     ids = images.present["image_id"]
     metadata = {

@@ -12,6 +12,8 @@ from synthvlm_dagster.orchestration.shards import worst_of
 if TYPE_CHECKING:
     from synthvlm_dagster.images.state import PlannedImages
 
+SOUND_IMAGES = "sound_images"
+
 
 def image_checks(dataset: Dataset, read: "Callable[[str], PlannedImages]") -> list[dg.AssetChecksDefinition]:
     """The checks of the second stage; `read` gives what is planned and present of a shard."""
@@ -62,7 +64,7 @@ def evaluate_images(dataset: Dataset, images: "PlannedImages") -> dg.AssetCheckE
     from synthvlm_dagster.images.naming import images_table
 
     table = images_table(images.recipe, images.shard)
-    return held(images.storage, table, "sound_images", lambda: _evaluation(dataset, images))
+    return held(images.storage, table, SOUND_IMAGES, lambda: _evaluation(dataset, images))
 
 
 def _evaluation(dataset: Dataset, images: "PlannedImages") -> dg.AssetCheckEvaluation:
@@ -88,7 +90,7 @@ def _evaluation(dataset: Dataset, images: "PlannedImages") -> dg.AssetCheckEvalu
     ]
     return dg.AssetCheckEvaluation(
         asset_key=dataset.key("generated_images"),
-        check_name="sound_images",
+        check_name=SOUND_IMAGES,
         partition=images.shard,
         passed=not problems,
         severity=dg.AssetCheckSeverity.ERROR

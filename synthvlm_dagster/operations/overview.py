@@ -29,7 +29,7 @@ from synthvlm_dagster.operations.estimate import Estimate, estimate_images
 from synthvlm_dagster.operations.run import Pipeline, Step
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import scorer_name, scores_table
-from synthvlm_dagster.store.failed_checks import refused_shards, why_refused
+from synthvlm_dagster.store.failed_checks import refused_shards, why_refused, why_unchecked
 from synthvlm_dagster.store.storage import Storage
 
 _OWN_SCORES = ("clip_score", "ssim", "weighted_score")
@@ -105,20 +105,21 @@ def _plan_lines(pipeline: Pipeline, state: State | None, first: str | None) -> l
         lines.append(("to delete", f"{', '.join(places)}: the recipe does without"))
     if unfinished:
         lines.append(("shards", f"{len(unfinished)} of {recipe.shards} unfinished: {_shorten(unfinished)}"))
-    return lines + _refusals(recipe, storage)
+    return lines + _refusals(recipe, storage, unfinished)
 
 
-def _refusals(recipe: Recipe, storage: Storage) -> list[tuple[str, str]]:
-    """Why checks refused shards, the first few of each asset."""
+def _refusals(recipe: Recipe, storage: Storage, unfinished: Collection[str]) -> list[tuple[str, str]]:
+    """Why checks hold shards back, the first few of each asset: they refused them, or complete ones wait for theirs."""
     lines = []
     for table in (images_table(recipe), scores_table(recipe)):
-        refused = sorted(refused_shards(storage, table).intersection(recipe.shard_keys))
-        lines += [
-            ("refused", f"{table}/{shard}: {why_refused(storage, f'{table}/{shard}')}")
-            for shard in refused[:_REFUSED_NAMED]
-        ]
-        if len(refused) > _REFUSED_NAMED:
-            lines.append(("refused", f"{table}: {len(refused) - _REFUSED_NAMED} more shards"))
+        held = []
+        for shard in sorted(refused_shards(storage, table).intersection(recipe.shard_keys)):
+            place = f"{table}/{shard}"
+            if reason := why_refused(storage, place) or (shard not in unfinished and why_unchecked(storage, place)):
+                held.append(f"{place}: {reason}")
+        more = len(held) - _REFUSED_NAMED
+        lines += [("held back", each) for each in held[:_REFUSED_NAMED]]
+        lines += [("held back", f"{table}: {more} more shards")] if more > 0 else []
     return lines
 
 
@@ -210,7 +211,8 @@ def _print_curation(recipe: Recipe, storage: Storage, console: Console) -> None:
     table = Table("rule", "rejected", "for example", box=None, padding=(0, 3, 0, 2), header_style="bold")
     for rule, count, example in rejections_by_rule(storage.scan(REJECTED), recipe.curation).iter_rows():
         table.add_row(rule, f"{count:,}", Text(shortened(example)))
-    console.print(table)
+    if table.row_count:
+        console.print(table)
 
 
 def _score_table(facts: Facts) -> Table:

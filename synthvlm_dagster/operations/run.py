@@ -24,6 +24,7 @@ from synthvlm_dagster.operations.runs.tags import worker_tag
 from synthvlm_dagster.operations.runs.watch import watched
 from synthvlm_dagster.operations.sharded_assets import sharded_assets
 from synthvlm_dagster.orchestration.dataset import Dataset
+from synthvlm_dagster.store.failed_checks import refused_shards
 
 _SHARDS_NAMED = 6
 _NO_RETRY = {"dagster/max_retries": "0"}
@@ -67,6 +68,8 @@ class Outcome:
     failed_shards: tuple[str, ...] = ()
     deleted: tuple[str, ...] = ()
     """What stood though the recipe does without it, each in a sentence; see `delete_withdrawn`."""
+    failed_runs: tuple[str, ...] = ()
+    """Dagster's ids of the runs that failed."""
 
 
 class Pipeline:
@@ -180,6 +183,7 @@ class Pipeline:
         """
         waiting_for: set[str] = set()
         failed: set[str] = set()
+        failed_runs: list[str] = []
         deleted: list[str] = []
         for level in self._levels(selected):
             if not self.is_partitioned(level[0]):
@@ -190,24 +194,31 @@ class Pipeline:
                     break
                 for step in self._table_steps(level):
                     on_step(step)
-                    if not self._launch(step, tags).success:
-                        return Outcome(False, tuple(sorted(failed)))
+                    result = self._launch(step, tags)
+                    if not result.success:
+                        return Outcome(False, tuple(sorted(failed)), failed_runs=(*failed_runs, result.run_id))
                 self._record_tables(level)
                 continue
             unsound = False
             for step in self._shard_steps(level[0], only_shards, failed):
                 on_step(step)
                 result = self._launch(step, tags)
+                failed_runs += [] if result.success else [result.run_id]
                 failed |= _failed_shards(step, result)
-                unsound = unsound or _blocked_by_check(result)
+                unsound = unsound or _blocked_by_check(result) or self._holds_back(step, failed)
             self._record_shards(level[0])
             if unsound or (failed and not self._can_do_without(failed)):
-                return Outcome(False, tuple(sorted(failed)))
+                return Outcome(False, tuple(sorted(failed)), failed_runs=tuple(failed_runs))
             if only_shards is not None:
                 waiting_for.update(set(self.shards_with_work(level[0])) - set(only_shards))
         if not waiting_for and self.dataset.key("selected_pairs") in selected:
             delete_withdrawn(self.recipe, self.storage, deleted.append)
-        return Outcome(True, tuple(sorted(failed)), tuple(deleted))
+        return Outcome(True, tuple(sorted(failed)), tuple(deleted), tuple(failed_runs))
+
+    def _holds_back(self, step: Step, failed: set[str]) -> bool:
+        """Whether a check refused a shard that was made, or could not be asked to its end."""
+        asset = self._sharded[step.assets[0]]
+        return not refused_shards(self.storage, asset.table(self.recipe)).isdisjoint(set(step.shards) - failed)
 
     def _can_do_without(self, failed: set[str]) -> bool:
         """Whether the recipe allows that the images of failed shards which have no score are left out."""

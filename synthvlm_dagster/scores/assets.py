@@ -8,9 +8,10 @@ import dagster as dg
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.metadata import markdown, table_metadata
 from synthvlm_dagster.orchestration.shards import Made, ShardWork, making, materialize_each_shard
-from synthvlm_dagster.scores.checks import evaluate_scores
+from synthvlm_dagster.scores.checks import SOUND_SCORES, evaluate_scores
 from synthvlm_dagster.scores.made_from import scores_of_shard_version
 from synthvlm_dagster.scores.naming import judge_table, scorer_name, scores_table, scoring_version
+from synthvlm_dagster.store.failed_checks import await_verdicts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -88,6 +89,8 @@ def score_images(
     from synthvlm_dagster.scores.table import SCORES_COLUMNS, scores_schema
 
     recipe, shard = images.recipe, images.shard
+    if measured.unmeasured(images).height:
+        await_verdicts(images.storage, scores_table(recipe, shard), SOUND_SCORES)
     scoring = score_shard(images, measured, scorer, log.info, judges)
     tables = [scores_table(recipe, shard), *(judge_table(recipe, judge, shard) for judge in judges)]
     columns = ("clip_score", "ssim", *recipe.scoring.judges.columns)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from synthvlm_dagster.images.state import PlannedImages
     from synthvlm_dagster.scores.state import Measurements
 
+SOUND_SCORES = "sound_scores"
 _NAMED = 5
 
 _Read = Callable[[str], tuple["PlannedImages", "Measurements"]]
@@ -43,7 +44,7 @@ def evaluate_scores(dataset: Dataset, images: "PlannedImages", measured: "Measur
     from synthvlm_dagster.scores.naming import scores_table
 
     table = scores_table(images.recipe, images.shard)
-    return held(images.storage, table, "sound_scores", lambda: _evaluation(dataset, images, measured))
+    return held(images.storage, table, SOUND_SCORES, lambda: _evaluation(dataset, images, measured))
 
 
 def _evaluation(dataset: Dataset, images: "PlannedImages", measured: "Measurements") -> dg.AssetCheckEvaluation:
@@ -70,7 +71,7 @@ def _evaluation(dataset: Dataset, images: "PlannedImages", measured: "Measuremen
     ]
     return dg.AssetCheckEvaluation(
         asset_key=dataset.key("image_scores"),
-        check_name="sound_scores",
+        check_name=SOUND_SCORES,
         partition=images.shard,
         passed=not problems,
         severity=dg.AssetCheckSeverity.ERROR if faults.missing or faults.impossible else dg.AssetCheckSeverity.WARN,

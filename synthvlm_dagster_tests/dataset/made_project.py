@@ -12,6 +12,7 @@ import polars as pl
 from synthvlm_dagster.attempts.plan import read_plan
 from synthvlm_dagster.captions.assets import caption_assets
 from synthvlm_dagster.dataset.assets import dataset_assets
+from synthvlm_dagster.dataset.checks import dataset_checks
 from synthvlm_dagster.images.assets import planned_attempts
 from synthvlm_dagster.images.table import EncodedImage
 from synthvlm_dagster.orchestration.dataset import Dataset
@@ -83,4 +84,4 @@ def make_project(folder: Path) -> None:
         assert dg.materialize(before, instance=instance).success
         give_images_and_scores(recipe, dataset.storage)
         behind = [asset for asset in behind if asset.keys.isdisjoint({dataset.key("reference_scores")})]
-        assert dg.materialize(behind, instance=instance).success
+        assert dg.materialize([*behind, *dataset_checks(dataset)], instance=instance).success

@@ -271,7 +271,9 @@ def test_a_failing_shard_fails_alone_and_is_repaired_alone(tmp_path):
     obstacle.write_text("a file where the shard's folder should be")
     outcome = project.synthvlm("run")
     assert outcome.returncode == 1
-    assert "0001" in outcome.stdout + outcome.stderr
+    told = outcome.stdout.partition("Failed shards: 0001.")[2]
+    assert "generated_images: 1 of 3 shards failed" in told
+    assert f"shard 0001: {obstacle}" in told
     with instance_of(project) as instance:
         assert instance.get_materialized_partitions(dg.AssetKey("generated_images")) == {"0000", "0002"}
     obstacle.unlink()

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from synthvlm_dagster.store.failed_checks import forget_verdicts, keep_verdict, refused_shards, why_refused
+from synthvlm_dagster.store.failed_checks import (
+    await_verdicts,
+    forget_verdicts,
+    keep_verdict,
+    refused_shards,
+    why_refused,
+    why_unchecked,
+)
 from synthvlm_dagster.store.storage import Storage
 
 
@@ -44,3 +51,16 @@ def test_shards_are_refused_one_by_one(storage: Storage) -> None:
     assert refused_shards(storage, "scores/shapes-1") == set()
     forget_verdicts(storage, "images/shapes-1/0001")
     assert refused_shards(storage, "images/shapes-1") == {"0012"}
+
+
+def test_what_is_not_checked_yet_is_told_apart_from_what_was_refused(storage: Storage) -> None:
+    assert why_unchecked(storage, "dataset/llava") is None
+    await_verdicts(storage, "dataset/llava", "one", "other")
+    assert why_unchecked(storage, "dataset/llava") == "its check one has not been asked since it was made"
+    assert why_refused(storage, "dataset/llava") is None
+    keep_verdict(storage, "dataset/llava", "other", "too few")
+    assert why_unchecked(storage, "dataset/llava") is None
+    assert why_refused(storage, "dataset/llava") == "its check other failed: too few"
+    for check in ("one", "other"):
+        keep_verdict(storage, "dataset/llava", check, None)
+    assert why_refused(storage, "dataset/llava") is why_unchecked(storage, "dataset/llava") is None

@@ -115,6 +115,11 @@ class Export:
         """Where it stands in the store."""
         return f"dataset/{self.name}"
 
+    @property
+    def check(self) -> str:
+        """Name of the check that compares it with the selected pairs."""
+        return f"{self.name}_holds_the_selected_pairs"
+
     def wanted(self, recipe: Recipe) -> bool:
         """Whether the recipe wants it."""
         return getattr(recipe.exports, self.name) is not None

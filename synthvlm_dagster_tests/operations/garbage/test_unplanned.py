@@ -11,6 +11,7 @@ from synthvlm_dagster.attempts.plan import read_plan
 from synthvlm_dagster.attempts.state import planned_images
 from synthvlm_dagster.captions.assets import caption_assets
 from synthvlm_dagster.dataset.assets import selected_pairs
+from synthvlm_dagster.dataset.checks import exactly_k_unique_pairs, selected_images_open
 from synthvlm_dagster.images.assets import planned_attempts
 from synthvlm_dagster.images.departures import departures
 from synthvlm_dagster.images.naming import generator_name
@@ -30,7 +31,8 @@ from synthvlm_dagster_tests.dataset.made_project import changed_recipe, make_pro
 
 def plan_and_select(recipe: Recipe) -> dg.ExecuteInProcessResult:
     dataset = Dataset(recipe)
-    assets = [*caption_assets(dataset), planned_attempts(dataset), selected_pairs(dataset)]
+    checks = [exactly_k_unique_pairs(dataset), selected_images_open(dataset)]
+    assets = [*caption_assets(dataset), planned_attempts(dataset), selected_pairs(dataset), *checks]
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(assets, instance=instance)
 
