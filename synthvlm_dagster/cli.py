@@ -194,8 +194,11 @@ def gc(recipes: tuple[str, ...], age: str, yes: bool) -> None:
         references = find_references(storage, together)
         plan_unknown = why_plan_is_unknown(storage, together)
         print_looked_at(storage.url(), together, references, console, plan_unknown)
-        unplanned = [] if plan_unknown else find_unplanned(storage, files, together)
-        garbage = [*find_garbage(files, references), *unplanned]
+        unnamed = find_garbage(files, references)
+        going = {file.path for thing in unnamed for file in thing.files}
+        left = [file for file in files if file.path not in going]
+        unplanned = [] if plan_unknown else find_unplanned(storage, left, together)
+        garbage = [*unnamed, *unplanned]
         rested = [thing for thing in garbage if thing.has_rested(seconds, time.time())]
         waiting = [thing for thing in garbage if thing not in rested]
         if waiting:
@@ -209,9 +212,8 @@ def gc(recipes: tuple[str, ...], age: str, yes: bool) -> None:
         if not yes:
             console.print(f"\n{amount(rested)} can be deleted; nothing has been. Delete it with --yes")
             return
-        unnamed = [thing for thing in rested if thing not in unplanned]
-        rest = [thing for thing in rested if thing in unplanned]
-        for thing in chain(delete_garbage(storage, unnamed), delete_unplanned(storage, rest, together)):
+        whole, parts = ([thing for thing in found if thing in rested] for found in (unnamed, unplanned))
+        for thing in chain(delete_garbage(storage, whole), delete_unplanned(storage, parts, together)):
             console.print(f"deleted  {thing.path}", markup=False)
         console.print(f"\n{amount(rested)} deleted")
 

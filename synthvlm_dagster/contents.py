@@ -12,6 +12,7 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,7 +35,7 @@ _known: dict[Path, tuple[_Stamp, float, str]] = {}
 def content_of(path: Path) -> str:
     """16 hexadecimal digits for what a file holds, or for the names and contents of all files below a folder.
 
-    Where they stand does not matter.
+    Where they stand does not matter, nor whether a file or folder is there itself or by a symbolic link.
 
     Raises:
         ModelError: a file cannot be read.
@@ -43,11 +44,23 @@ def content_of(path: Path) -> str:
         if path.is_file():
             return _content_of_file(path)
         digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-        for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        for file in _files_below(path):
             digest.update(f"{file.relative_to(path).as_posix()}\0{_content_of_file(file)}\0".encode())
         return digest.hexdigest()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error}. Make it readable, or name another in the recipe") from error
+
+
+def _files_below(folder: Path, around: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Every file, in order of path; of a link that leads back to a folder `around` it, nothing."""
+    here = folder.resolve()
+    if here in around:
+        return
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir():
+            yield from _files_below(entry, around | {here})
+        elif entry.is_file():
+            yield entry
 
 
 def _content_of_file(file: Path) -> str:

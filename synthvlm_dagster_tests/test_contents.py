@@ -100,3 +100,27 @@ def test_a_folder_is_its_names_and_contents(tmp_path):
     if os.getuid():
         with pytest.raises(ModelError, match="cannot be read"):
             content_of(moved)
+
+
+def test_what_stands_behind_a_link_counts_as_if_it_stood_there(tmp_path, monkeypatch):
+    """As people keep the parts of a pipeline: `unet -> ../unets/v1`."""
+    for version in ("v1", "v2"):
+        (tmp_path / "unets" / version).mkdir(parents=True)
+        written(tmp_path / "unets" / version / "weights", version.encode())
+    linked, copied = tmp_path / "linked", tmp_path / "copied"
+    for model in (linked, copied):
+        model.mkdir()
+        written(model / "model_index.json", b"{}")
+    (linked / "unet").symlink_to(tmp_path / "unets" / "v1")
+    (linked / "itself").symlink_to(linked)
+    (copied / "unet").mkdir()
+    written(copied / "unet" / "weights", b"v1")
+    assert content_of(linked) == content_of(copied)
+
+    (linked / "unet").unlink()
+    (linked / "unet").symlink_to(tmp_path / "unets" / "v2")
+    second = content_of(linked)
+    assert second != content_of(copied)
+    in_a_while(monkeypatch)
+    written(tmp_path / "unets" / "v2" / "weights", b"v3")
+    assert content_of(linked) not in (second, content_of(copied))

@@ -79,6 +79,8 @@ def find_unplanned(storage: Storage, files: Iterable[StoredFile], recipes: Seque
 def delete_unplanned(storage: Storage, garbage: Iterable[Garbage], recipes: Sequence[Recipe]) -> Iterator[Garbage]:
     """Delete what `find_unplanned` has found; killed at any moment, it leaves a sound store, and goes on next time.
 
+    A chunk that is gone meanwhile is passed over.
+
     Yields:
         Each thing when it is gone, or has been written again.
 
@@ -89,6 +91,8 @@ def delete_unplanned(storage: Storage, garbage: Iterable[Garbage], recipes: Sequ
     planned = _planned(storage, recipes) if things else {}
     for thing in things:
         if thing.reason == MIXED:
+            if not storage.exists(thing.path):
+                continue
             rest = storage.scan_files([thing.path]).collect()
             generator, shard = thing.path.split("/")[1], shard_of(thing.path)
             kept = planned[generator].filter(pl.col("shard") == shard).select("image_id")

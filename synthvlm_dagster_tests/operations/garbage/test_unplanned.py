@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
+import pytest
+from click.testing import CliRunner
 
 from synthvlm_dagster.attempts.plan import read_plan
 from synthvlm_dagster.attempts.state import planned_images
 from synthvlm_dagster.captions.assets import caption_assets
+from synthvlm_dagster.cli import main
 from synthvlm_dagster.dataset.assets import selected_pairs
 from synthvlm_dagster.dataset.checks import exactly_k_unique_pairs, selected_images_open
 from synthvlm_dagster.images.assets import planned_attempts
@@ -26,6 +30,7 @@ from synthvlm_dagster.operations.garbage.unplanned import (
 )
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.recipe import Recipe
+from synthvlm_dagster.recipe.active import RECIPE_VARIABLE
 from synthvlm_dagster_tests.dataset.made_project import changed_recipe, make_project
 
 
@@ -98,3 +103,35 @@ def test_departures_are_counted_by_their_reason(tmp_path: Path) -> None:
     assert str(departures(recipe, storage, fewer)).startswith(
         "1 caption of the plan left: no longer in their source; 2 im"
     )
+
+
+def test_scores_of_a_forgotten_scorer_are_listed_once_and_go_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_project(tmp_path)
+    recipe = changed_recipe(tmp_path, attempts__per_caption=1)
+    [scorer] = (tmp_path / "store" / "scores" / generator_name(recipe)).iterdir()
+    shutil.copytree(scorer, scorer.with_name("forgotten-0123456789"))
+    assert plan_and_select(recipe).success
+    (tmp_path / "recipe.yaml").write_text(recipe.model_dump_json(exclude_unset=True))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setenv(RECIPE_VARIABLE, "demo")
+    command = ["gc", "-r", str(tmp_path / "recipe.yaml"), "--older-than", "0h", "--yes"]
+    deleted = CliRunner().invoke(main, command)
+    assert deleted.exit_code == 0, deleted.output
+    listed = [line.split()[1] for line in deleted.output.splitlines() if line.startswith("deleted ")]
+    assert [line for line in listed if "forgotten" in line] == [f"scores/{generator_name(recipe)}/forgotten-0123456789"]
+    assert MIXED in deleted.output
+    assert len(listed) == len(set(listed)) > 3
+    assert "nothing to delete" in CliRunner().invoke(main, command).output
+
+
+def test_what_is_gone_already_is_passed_over(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    recipe = changed_recipe(tmp_path, attempts__per_caption=1)
+    assert plan_and_select(recipe).success
+    storage = Dataset(recipe).storage
+    found = find_unplanned(storage, storage.every_file(), [recipe])
+    storage.delete(found[0].path)
+    assert [*delete_unplanned(storage, found, [recipe])] == found[1:]
+    assert found[1:]
