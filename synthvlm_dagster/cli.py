@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -19,8 +19,6 @@ from synthvlm_dagster.recipe import RECIPE_FILE, RECIPES_FOLDER, load_recipe, pa
 from synthvlm_dagster.recipe.active import RECIPE_VARIABLE, active_recipe, active_recipe_name
 
 if TYPE_CHECKING:
-    from dagster import DagsterInstance
-
     from synthvlm_dagster.operations.run import Pipeline
     from synthvlm_dagster.recipe import Recipe
     from synthvlm_dagster.store.storage import Storage
@@ -113,7 +111,7 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
     """
     with plain_errors():
         chosen = use_recipe(recipe)
-        from synthvlm_dagster.operations.overview import print_results, print_step
+        from synthvlm_dagster.operations.overview import print_causes, print_results, print_step
         from synthvlm_dagster.operations.terminal_lock import terminal_lock
         from synthvlm_dagster.progress import keep_terminal
 
@@ -134,7 +132,7 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
                 console.print(
                     f"\n[red]A run failed; what was made before is kept.[/]{named} Mend the cause, then run again."
                 )
-                tell_causes(pipeline.instance, outcome.failed_runs)
+                print_causes(pipeline, outcome.failed_runs, console)
                 tell_damage(pipeline.storage)
                 raise SystemExit(1)
             if failed:
@@ -142,7 +140,7 @@ def run(recipe: str, selection: str | None, shards: str | None) -> None:
                     f"\n[yellow]Left out, as selection.allow_missing allows; failed shards: {failed}.[/] Run again to "
                     "make them."
                 )
-                tell_causes(pipeline.instance, outcome.failed_runs)
+                print_causes(pipeline, outcome.failed_runs, console)
 
 
 @main.command()
@@ -256,14 +254,6 @@ def open_pipeline(recipe: Recipe) -> Iterator[Pipeline]:
     lay_out_dagster_home(home)
     with open_instance(home) as instance:
         yield Pipeline(build_definitions(recipe).get_repository_def(), instance, Dataset(recipe))
-
-
-def tell_causes(instance: DagsterInstance, failed_runs: Sequence[str]) -> None:
-    """Say why runs failed: the log has scrolled past, or goes elsewhere."""
-    from synthvlm_dagster.operations.failures import failure_in_words
-
-    for run_id in failed_runs:
-        console.print(f"\n{failure_in_words(instance, run_id)}", markup=False)
 
 
 def tell_damage(storage: Storage) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import dagster as dg
 import polars as pl
@@ -26,6 +26,7 @@ from synthvlm_dagster.images.naming import generator_name, images_table
 from synthvlm_dagster.images.plan import PLAN_TABLE
 from synthvlm_dagster.markdown import shortened
 from synthvlm_dagster.operations.estimate import Estimate, estimate_images
+from synthvlm_dagster.operations.failures import failure_in_words
 from synthvlm_dagster.operations.run import Pipeline, Step
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.scores.naming import scorer_name, scores_table
@@ -156,6 +157,12 @@ def print_step(step: Step, console: Console) -> None:
     """Announce a run before it is launched."""
     names = ", ".join(key.to_user_string() for key in step.assets)
     console.print(f"\n[bold]{names}[/]  [dim]{step.reason}[/]")
+
+
+def print_causes(pipeline: Pipeline, failed_runs: Iterable[str], console: Console) -> None:
+    """Print why runs failed: the log has scrolled past, or goes elsewhere."""
+    for run_id in failed_runs:
+        console.print(f"\n{failure_in_words(pipeline.instance, run_id)}", markup=False)
 
 
 def print_results(pipeline: Pipeline, console: Console) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from synthvlm_dagster.orchestration import held_checks
+from synthvlm_dagster.store.failed_checks import keep_verdict
 from synthvlm_dagster.store.storage import Storage
 from synthvlm_dagster_tests.law.edits import CHOICES, Edit, Set
 from synthvlm_dagster_tests.law.history import History
@@ -103,13 +104,13 @@ def test_what_a_killed_run_did_not_come_to_check_is_checked_by_the_next(
 
 def keep_verdicts(monkeypatch: pytest.MonkeyPatch, but: str | None = None) -> set[str]:
     """Checks whose verdicts are kept, of all but one, in place of which the run dies."""
-    real, kept = held_checks.keep_verdict, set()
+    kept = set()
 
     def keep(storage: Storage, place: str, check: str, failure: str | None) -> None:
         if check == but:
             raise RuntimeError(f"killed before the verdict of {check}")
         kept.add(check)
-        real(storage, place, check, failure)
+        keep_verdict(storage, place, check, failure)
 
     monkeypatch.setattr(held_checks, "keep_verdict", keep)
     return kept
