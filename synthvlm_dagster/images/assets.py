@@ -11,7 +11,8 @@ from synthvlm_dagster.images.batches import Batches
 from synthvlm_dagster.images.checks import SOUND_IMAGES, evaluate_images
 from synthvlm_dagster.images.licences import check_licence
 from synthvlm_dagster.images.made_from import PLAN_CODE, images_of_shard_version, plan_made_from, plan_settings
-from synthvlm_dagster.images.naming import generator_name, generator_version, images_table
+from synthvlm_dagster.images.naming import generator_version
+from synthvlm_dagster.models.held import HeldModels
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.launchpad import OneRun, attempts_of_one_run
 from synthvlm_dagster.orchestration.metadata import table_metadata
@@ -128,12 +129,17 @@ def image_maker(dataset: Dataset, log: dg.DagsterLogManager) -> "Callable[[Plann
     check_licence(recipe.generation)
     check_content_credentials(recipe.generation)
     generator = DiffusersGenerator(recipe.generation)
-    batches = Batches(recipe.generation)
-    return lambda images: make_images(dataset, images, generator, batches, log)
+    batches, held = Batches(recipe.generation), HeldModels()
+    return lambda images: make_images(dataset, images, generator, batches, held, log)
 
 
 def make_images(
-    dataset: Dataset, images: "PlannedImages", generator: "Generator", batches: Batches, log: dg.DagsterLogManager
+    dataset: Dataset,
+    images: "PlannedImages",
+    generator: "Generator",
+    batches: Batches,
+    held: HeldModels,
+    log: dg.DagsterLogManager,
 ) -> Made:
     """Make the images of a shard that are missing, and describe the shard of `generated_images`."""
     from synthvlm_dagster.images.shard import generate_shard
@@ -141,20 +147,20 @@ def make_images(
 
     recipe = images.recipe
     if images.missing.height:
-        await_verdicts(images.storage, images_table(recipe, images.shard), SOUND_IMAGES)
-    summary = generate_shard(images, generator, log.info, batches, log.warning)
+        await_verdicts(images.storage, images.table, SOUND_IMAGES)
+    summary = generate_shard(images, generator, log.info, batches, log.warning, held)
     ids = images.present["image_id"]
     metadata = {
         **table_metadata(
             images.storage, summary.table, row_count=len(ids), schema=IMAGE_SCHEMA, descriptions=IMAGE_DESCRIPTIONS
         ),
-        "generator": generator_name(recipe),
+        "generator": images.generator,
         "batch_size": batches.size,
         **_work_done(summary, recipe.generation.price_per_gpu_hour),
         **_failures(images),
         "contact_sheet": dg.MetadataValue.md(_contact_sheet(images.scan())),
     }
-    return Made(images_of_shard_version(recipe, ids), metadata, lambda: evaluate_images(dataset, images))
+    return Made(images_of_shard_version(images.generator, ids), metadata, lambda: evaluate_images(dataset, images))
 
 
 def _work_done(summary: "ShardSummary", price_per_gpu_hour: float | None) -> dict[str, Any]:

@@ -61,10 +61,7 @@ def evaluate_images(dataset: Dataset, images: "PlannedImages") -> dg.AssetCheckE
 
     The verdict holds until it is asked again. Files of images that do not open are set aside, to be made again.
     """
-    from synthvlm_dagster.images.naming import images_table
-
-    table = images_table(images.recipe, images.shard)
-    return held(images.storage, table, SOUND_IMAGES, lambda: _evaluation(dataset, images))
+    return held(images.storage, images.table, SOUND_IMAGES, lambda: _evaluation(dataset, images))
 
 
 def _evaluation(dataset: Dataset, images: "PlannedImages") -> dg.AssetCheckEvaluation:

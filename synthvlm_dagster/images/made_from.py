@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from synthvlm_dagster.fingerprint import fingerprint
-from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.recipe import Attempts, Recipe
 from synthvlm_dagster.recipe.plain import plain_settings
 from synthvlm_dagster.store.made_from import MadeFrom
@@ -39,9 +38,9 @@ def plan_settings(recipe: Recipe) -> dict[str, Any]:
     return {"attempts": _in_effect(recipe.attempts), **drawn}
 
 
-def images_of_shard_version(recipe: Recipe, image_ids: pl.Series) -> str:
-    """Version of a shard's images, of which `image_ids` are planned and there."""
-    return fingerprint(generator_name(recipe), image_ids.sort().to_list())
+def images_of_shard_version(generator: str, image_ids: pl.Series) -> str:
+    """Version of a shard's images by the generator of a name, of which `image_ids` are planned and there."""
+    return fingerprint(generator, image_ids.sort().to_list())
 
 
 def _in_effect(attempts: Attempts) -> dict[str, Any]:

@@ -25,6 +25,8 @@ _WITHOUT_EFFECT_ON_PIXELS = frozenset(
         "retries",
     }
 )
+IMAGES = "images"
+FAILED_IMAGES = "failed_images"
 _SLUG_LENGTH = 96
 """Characters, as many as the hub allows in a name; more would not fit into the names of folders."""
 # Left out while they are at their defaults, so that images made before these settings existed keep their name.
@@ -82,9 +84,9 @@ def shard_folder(folder: str, shard: str | None) -> str:
 
 def images_table(recipe: Recipe, shard: str | None = None) -> str:
     """Path of a shard's table in the store; without a shard, of the folder with those of all shards."""
-    return shard_folder(f"images/{generator_name(recipe)}", shard)
+    return shard_folder(f"{IMAGES}/{generator_name(recipe)}", shard)
 
 
 def failed_images_table(recipe: Recipe, shard: str | None = None) -> str:
     """Path of the table of a shard's tries that gave no usable picture, or of the folder with those of all shards."""
-    return shard_folder(f"failed_images/{generator_name(recipe)}", shard)
+    return shard_folder(f"{FAILED_IMAGES}/{generator_name(recipe)}", shard)

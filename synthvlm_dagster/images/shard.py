@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 
 from synthvlm_dagster.images.batches import Batches
 from synthvlm_dagster.images.generator import Drawn, Generator
-from synthvlm_dagster.images.naming import failed_images_table, generator_name, images_table
+from synthvlm_dagster.images.naming import generator_name
 from synthvlm_dagster.images.pipeline import draw_images
 from synthvlm_dagster.images.provenance import image_provenance
 from synthvlm_dagster.images.soundness import image_problem
 from synthvlm_dagster.images.state import PlannedImages
 from synthvlm_dagster.images.table import EncodedImage, Try, encode_image, failed_rows, image_rows, tries
+from synthvlm_dagster.models.held import HeldModels
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.store.chunks import write_chunk
 
@@ -60,6 +61,7 @@ def generate_shard(
     on_progress: Callable[[str], None] = lambda _: None,
     batches: Batches | None = None,
     on_warning: Callable[[str], None] | None = None,
+    held: HeldModels | None = None,
 ) -> ShardSummary:
     """Make the images of a shard that are planned and not present, in chunks that each appear whole.
 
@@ -77,10 +79,11 @@ def generate_shard(
         on_progress: gets a line every ten seconds, from a thread of its own, and one at the end.
         batches: shared by all shards of a run; None: the recipe's batch size to begin with.
         on_warning: gets a sentence for whatever is out of order; None: `on_progress` gets it.
+        held: shared by all shards that share the generator.
 
     Raises:
         StorageError: the store cannot be written; finished chunks stay.
-        ModelError: the generator's model cannot be loaded.
+        ModelError: the generator's model cannot be loaded, or its files have been changed since it was.
         RecipeError: the model does not fit the recipe's other settings, or the device's memory not even one image.
     """
     recipe, shard = images.recipe, images.shard
@@ -88,7 +91,7 @@ def generate_shard(
         raise ValueError("images are made of one shard at a time")
     on_warning = on_warning or on_progress
     said, warned = _in_shard(shard, on_progress), _in_shard(shard, on_warning)
-    found = ShardSummary(shard, images_table(recipe, shard), images.plan.height, images.quarantined)
+    found = ShardSummary(shard, images.table, images.plan.height, images.quarantined)
     if images.missing.is_empty():
         failed = f", {images.failed.height} could not be made" if images.failed.height else ""
         said(f"all {images.present.height} images are present{failed}")
@@ -96,6 +99,7 @@ def generate_shard(
     if load_seconds := generator.load(said):
         said(f"loaded the model in {load_seconds:.1f} s")
 
+    (held or HeldModels()).require(recipe.generation.model, images.generator, generator_name(recipe))
     generator.peak_memory()
     began = time.monotonic()
     drawing = _Drawing(images, shard, generator, batches or Batches(recipe.generation), on_progress, on_warning)
@@ -143,7 +147,7 @@ class _Drawing:
         self._recipe = images.recipe
         self._shard = shard
         self._generator = generator
-        self._name = generator_name(images.recipe)
+        self._name = images.generator
         self._batches = batches
         self._on_progress = on_progress
         self._on_warning = on_warning
@@ -217,11 +221,11 @@ class _Drawing:
                 images.append((one, result, cut))
         if images:
             rows = image_rows(self._recipe, *zip(*images, strict=True))
-            path = write_chunk(self._images.storage, images_table(self._recipe, self._shard), rows)
+            path = write_chunk(self._images.storage, self._images.table, rows)
             self._images.wrote_images(path, rows)
         if bad:
             rows = failed_rows(list(bad), list(bad.values()))
-            path = write_chunk(self._images.storage, failed_images_table(self._recipe, self._shard), rows)
+            path = write_chunk(self._images.storage, self._images.failed_table, rows)
             self._images.wrote_failures(path, rows)
         return bad
 

@@ -8,7 +8,13 @@ from typing import NamedTuple
 import polars as pl
 
 from synthvlm_dagster.errors import DamagedImagesError
-from synthvlm_dagster.images.naming import failed_images_table, images_table
+from synthvlm_dagster.images.naming import (
+    FAILED_IMAGES,
+    IMAGES,
+    failed_images_table,
+    generator_name,
+    shard_folder,
+)
 from synthvlm_dagster.images.table import FAILED_SCHEMA, IMAGE_SCHEMA
 from synthvlm_dagster.recipe import Recipe
 from synthvlm_dagster.store.chunks import in_file, quarantine_damaged, rows_by_shard
@@ -32,6 +38,7 @@ class PlannedImages:
         shard: partition key; None: all shards.
         plan: the planned images: the plan's columns and image_id.
         quarantined: new paths of chunk files that were damaged.
+        generator: name of the generator as it was when this was read; its files may become others meanwhile.
     """
 
     def __init__(
@@ -43,12 +50,14 @@ class PlannedImages:
         stored: pl.DataFrame,
         tried: pl.DataFrame,
         quarantined: tuple[str, ...] = (),
+        generator: str | None = None,
     ) -> None:
         self.recipe = recipe
         self.storage = storage
         self.shard = shard
         self.plan = plan
         self.quarantined = quarantined
+        self.generator = generator or generator_name(recipe)
         self._stored = stored
         self._tried = tried
         self._places: _Places | None = None
@@ -75,7 +84,8 @@ class PlannedImages:
         Raises:
             StorageError: the store cannot be reached.
         """
-        tables = images_table(recipe, shard), failed_images_table(recipe, shard)
+        generator = generator_name(recipe)
+        tables = [shard_folder(f"{kind}/{generator}", shard) for kind in (IMAGES, FAILED_IMAGES)]
         quarantined: list[str] = []
         if on_damage:
             of_shard = f"shard {shard}: " if shard else ""
@@ -84,11 +94,23 @@ class PlannedImages:
         stored, tried = (
             rows_by_shard(storage, table, schema) for table, schema in zip(tables, (_MADE, _TRIED), strict=True)
         )
-        return cls(recipe, storage, plan, shard, stored, tried, tuple(quarantined))
+        return cls(recipe, storage, plan, shard, stored, tried, tuple(quarantined), generator)
 
     def with_plan(self, plan: pl.DataFrame) -> PlannedImages:
         """The same store under another plan."""
-        return PlannedImages(self.recipe, self.storage, plan, self.shard, self._stored, self._tried, self.quarantined)
+        return PlannedImages(
+            self.recipe, self.storage, plan, self.shard, self._stored, self._tried, self.quarantined, self.generator
+        )
+
+    @property
+    def table(self) -> str:
+        """Where the images stand in the store."""
+        return shard_folder(f"{IMAGES}/{self.generator}", self.shard)
+
+    @property
+    def failed_table(self) -> str:
+        """Where the tries stand that gave no usable picture."""
+        return shard_folder(f"{FAILED_IMAGES}/{self.generator}", self.shard)
 
     @property
     def stored(self) -> pl.DataFrame:

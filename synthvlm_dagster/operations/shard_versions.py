@@ -19,14 +19,14 @@ _OF_IMAGE = ("shard", "image_id")
 
 def images_versions(state: State) -> dict[str, str]:
     """Of `generated_images`, by partition key; `state` of all shards."""
-    recipe = state.images.recipe
-    return _by_shard(state, state.images.present, lambda _, ids: images_of_shard_version(recipe, ids))
+    generator = state.images.generator
+    return _by_shard(state, state.images.present, lambda _, ids: images_of_shard_version(generator, ids))
 
 
 def scores_versions(state: State) -> dict[str, str]:
     """Of `image_scores`, by partition key; `state` of all shards."""
-    recipe, scored = state.images.recipe, state.measured.scores(state.images)
-    return _by_shard(state, scored, lambda shard, ids: scores_of_shard_version(recipe, shard, ids))
+    tables, scored = state.measured.tables, state.measured.scores(state.images)
+    return _by_shard(state, scored, lambda shard, ids: scores_of_shard_version(tables, shard, ids))
 
 
 def attempts_versions(state: State) -> dict[str, str]:

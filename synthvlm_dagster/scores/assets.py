@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from synthvlm_dagster.models.held import HeldModels
 from synthvlm_dagster.orchestration.dataset import Dataset
 from synthvlm_dagster.orchestration.metadata import markdown, table_metadata
 from synthvlm_dagster.orchestration.shards import Made, ShardWork, making, materialize_each_shard
 from synthvlm_dagster.scores.checks import SOUND_SCORES, evaluate_scores
 from synthvlm_dagster.scores.made_from import scores_of_shard_version
-from synthvlm_dagster.scores.naming import judge_table, scorer_name, scores_table, scoring_version
+from synthvlm_dagster.scores.naming import scorer_name, scoring_version
 from synthvlm_dagster.store.failed_checks import await_verdicts
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ def image_scorer(dataset: Dataset, log: dg.DagsterLogManager) -> "Callable[[Plan
 
     recipe = dataset.recipe
     scorer = ClipScorer(recipe.scoring.clip, recipe.scoring.device)
-    judges = recipe_judges(recipe.scoring)
-    return lambda images, measured: score_images(dataset, images, measured, scorer, judges, log)
+    judges, held = recipe_judges(recipe.scoring), HeldModels()
+    return lambda images, measured: score_images(dataset, images, measured, scorer, judges, held, log)
 
 
 def score_images(
@@ -82,23 +83,24 @@ def score_images(
     measured: "Measurements",
     scorer: "ClipScorer",
     judges: "Mapping[str, JudgeModel]",
+    held: HeldModels,
     log: dg.DagsterLogManager,
 ) -> Made:
     """Measure the images of a shard that have no score, and describe the shard of `image_scores`."""
+    from synthvlm_dagster.scores.measuring import SCORES
     from synthvlm_dagster.scores.shard import score_shard
     from synthvlm_dagster.scores.table import SCORES_COLUMNS, scores_schema
 
-    recipe, shard = images.recipe, images.shard
+    recipe = images.recipe
     if measured.unmeasured(images).height:
-        await_verdicts(images.storage, scores_table(recipe, shard), SOUND_SCORES)
-    scoring = score_shard(images, measured, scorer, log.info, judges)
-    tables = [scores_table(recipe, shard), *(judge_table(recipe, judge, shard) for judge in judges)]
+        await_verdicts(images.storage, measured.tables[SCORES], SOUND_SCORES)
+    scoring = score_shard(images, measured, scorer, log.info, judges, held)
     columns = ("clip_score", "ssim", *recipe.scoring.judges.columns)
     scores = measured.scores(images)
     metadata = {
         **table_metadata(
             images.storage,
-            tables[0],
+            measured.tables[SCORES],
             row_count=scores.height,
             schema=scores_schema(recipe),
             descriptions=SCORES_COLUMNS,
@@ -111,7 +113,7 @@ def score_images(
         **{name: value for column in columns for name, value in _described(scores, column).items()},
     }
     return Made(
-        scores_of_shard_version(recipe, shard, scores["image_id"]),
+        scores_of_shard_version(measured.tables, images.shard or "", scores["image_id"]),
         metadata,
         lambda: evaluate_scores(dataset, images, measured),
     )

@@ -41,10 +41,9 @@ def sound_scores(dataset: Dataset, read: _Read) -> dg.AssetChecksDefinition:
 
 def evaluate_scores(dataset: Dataset, images: "PlannedImages", measured: "Measurements") -> dg.AssetCheckEvaluation:
     """Evaluation of `sound_scores` for one shard; the verdict holds until it is asked again."""
-    from synthvlm_dagster.scores.naming import scores_table
+    from synthvlm_dagster.scores.measuring import SCORES
 
-    table = scores_table(images.recipe, images.shard)
-    return held(images.storage, table, SOUND_SCORES, lambda: _evaluation(dataset, images, measured))
+    return held(images.storage, measured.tables[SCORES], SOUND_SCORES, lambda: _evaluation(dataset, images, measured))
 
 
 def _evaluation(dataset: Dataset, images: "PlannedImages", measured: "Measurements") -> dg.AssetCheckEvaluation:

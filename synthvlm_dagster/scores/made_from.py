@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from synthvlm_dagster.captions.made_from import image_folder, source_content
@@ -10,7 +10,7 @@ from synthvlm_dagster.errors import CaptionSourceError
 from synthvlm_dagster.fingerprint import fingerprint
 from synthvlm_dagster.recipe import ComparisonDataset, Recipe
 from synthvlm_dagster.recipe.plain import plain_settings
-from synthvlm_dagster.scores.naming import judge_table, reduced_size, scorer_name, scores_table
+from synthvlm_dagster.scores.naming import judge_table, reduced_size, scorer_name
 from synthvlm_dagster.store.made_from import MadeFrom
 
 if TYPE_CHECKING:
@@ -19,10 +19,18 @@ if TYPE_CHECKING:
 REFERENCES_CODE = 2
 
 
-def scores_of_shard_version(recipe: Recipe, shard: str | None, image_ids: pl.Series) -> str:
-    """Version of a shard's scores, of which `image_ids` are planned and measured."""
-    judges = (judge_table(recipe, judge, shard) for judge in recipe.scoring.judges.configured)
-    return fingerprint(scores_table(recipe, shard), *judges, image_ids.sort().to_list())
+def scores_of_shard_version(tables: Mapping[str, str], shard: str, image_ids: pl.Series) -> str:
+    """Version of a shard's scores, of which `image_ids` are planned and measured.
+
+    Args:
+        tables: of the shard or of all, as those of `Measurements`.
+        shard: partition key.
+        image_ids: String.
+    """
+    from synthvlm_dagster.scores.measuring import EMBEDDINGS
+
+    by = (table.removesuffix(f"/{shard}") for name, table in tables.items() if name != EMBEDDINGS)
+    return fingerprint(*by, shard, image_ids.sort().to_list())
 
 
 def judges_contents(recipe: Recipe) -> dict[str, str]:

@@ -72,7 +72,7 @@ class Measuring:
             ImageError: an image cannot be measured.
             ModelError: a model cannot be loaded, or gives NaN.
         """
-        self._load_models(set(self._images.present["image_id"]))
+        self.load_models()
         complete = sorted(set.intersection(*self._measured.values()))
         rows = (
             self._images.scan()
@@ -86,8 +86,13 @@ class Measuring:
             done += len(pictures)
             yield done, {**self._by_clip(pictures), **self._by_judges(pictures)}
 
-    def _load_models(self, images: set[str]) -> None:
-        """Load those that have images to measure, before many threads at once prepare images for them."""
+    def load_models(self) -> None:
+        """Load those that have images to measure, before many threads at once prepare images for them.
+
+        Raises:
+            ModelError: a model cannot be loaded.
+        """
+        images = set(self._images.present["image_id"])
         if not all(self._measured[name].issuperset(images) for name in (SCORES, EMBEDDINGS)):
             self._scorer.load()
         for name, judge in self._judges.items():

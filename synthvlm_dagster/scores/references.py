@@ -15,6 +15,7 @@ from synthvlm_dagster.captions.picture_files import digest_of_pictures, picture_
 from synthvlm_dagster.captions.readers import read_captions
 from synthvlm_dagster.errors import CaptionSourceError, ImageError
 from synthvlm_dagster.fingerprint import fingerprint
+from synthvlm_dagster.models.held import require_unchanged
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import ComparisonDataset, Recipe
 from synthvlm_dagster.scores.clip import ClipScorer
@@ -87,15 +88,15 @@ def measure_references(
         `SUMMARY_SCHEMA`, in the recipe's order.
 
     Raises:
-        ModelError: the CLIP model cannot be loaded.
+        ModelError: the CLIP model cannot be loaded, or its files are changed meanwhile.
         StorageError: the store cannot be written.
     """
-    scorer = ClipScorer(recipe.scoring.clip, recipe.scoring.device)
+    scorer, name = ClipScorer(recipe.scoring.clip, recipe.scoring.device), scorer_name(recipe)
     rows = []
     for dataset in recipe.comparisons:
-        facts: dict[str, object] = {"name": dataset.name, "scorer": scorer_name(recipe)}
+        facts: dict[str, object] = {"name": dataset.name, "scorer": name}
         try:
-            facts |= _measure_dataset(recipe, storage, dataset, scorer, on_progress)
+            facts |= _measure_dataset(recipe, storage, dataset, scorer, name, on_progress)
         except CaptionSourceError as error:
             on_progress(f"comparison {dataset.name} is left out: {error}")
             facts |= {"pairs": 0, "unreadable": 0, "problem": str(error)}
@@ -196,6 +197,7 @@ def _measure_dataset(
     storage: Storage,
     dataset: ComparisonDataset,
     scorer: ClipScorer,
+    name: str,
     on_progress: Callable[[str], None],
 ) -> dict[str, object]:
     table = _table(recipe, dataset)
@@ -206,6 +208,8 @@ def _measure_dataset(
     measured = known.join(sample, on=["image_id", "picture"], how="semi")
     missing = sample.join(measured, on="image_id", how="anti", maintain_order="left")
     if not missing.is_empty():
+        scorer.load()
+        require_unchanged(recipe.scoring.clip.model, name, scorer_name(recipe))
         _measure_pairs(recipe, storage, table, missing, scorer, on_progress)
     # Sorted: the last digit of a mean depends on the order in which it is added up.
     found = _stored(storage, table).join(sample, on="image_id", how="semi").sort("image_id")
@@ -246,7 +250,6 @@ def _measure_pairs(
         return scorer.prepare(image), similarity
 
     ssim = recipe.scoring.ssim
-    scorer.load()
     waiting: list[pl.DataFrame] = []
     done = 0
     with Progress("pairs of a comparison measured", on_progress, pairs.height) as progress:

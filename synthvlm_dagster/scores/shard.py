@@ -10,11 +10,12 @@ import polars as pl
 
 from synthvlm_dagster.images.damage import damage_set_aside
 from synthvlm_dagster.images.state import PlannedImages
+from synthvlm_dagster.models.held import HeldModels
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.scores.clip import ClipScorer
 from synthvlm_dagster.scores.judge import JudgeModel
 from synthvlm_dagster.scores.measuring import EMBEDDINGS, SCORES, Measuring
-from synthvlm_dagster.scores.state import Measurements
+from synthvlm_dagster.scores.state import Measurements, tables_of
 
 
 class ShardScoring(NamedTuple):
@@ -37,6 +38,7 @@ def score_shard(
     scorer: ClipScorer,
     on_progress: Callable[[str], None] = lambda _: None,
     judges: Mapping[str, JudgeModel] | None = None,
+    held: HeldModels | None = None,
 ) -> ShardScoring:
     """Measure every image of a shard by everything in the recipe that has not measured it yet.
 
@@ -52,12 +54,13 @@ def score_shard(
         scorer: the CLIP model; shared by the shards of a run.
         on_progress: told done, total and rate every few seconds.
         judges: those of `recipe.scoring.judges` by name, see `recipe_judges`; shared by the shards of a run.
+        held: shared by all shards that share scorer and judges.
 
     Raises:
         DamagedImagesError: an image cannot be decoded; names the image and its file, which is set aside. The chunks
             written before it stay.
         ImageError: an image cannot be measured.
-        ModelError: a model cannot be loaded, or gives NaN.
+        ModelError: a model cannot be loaded, or gives NaN; or the files of one have been changed since it was loaded.
     """
     judges = judges or {}
     names = (EMBEDDINGS, SCORES, *judges)
@@ -66,6 +69,8 @@ def score_shard(
     if total:
         chunks = _Chunks(measured, images.recipe.generation.images_per_chunk)
         measuring = Measuring(images, scorer, judges, {name: measured.ids[name] for name in names})
+        measuring.load_models()
+        (held or HeldModels()).require("scoring", _models(measured.tables), _models(tables_of(images.recipe)))
         with Progress(f"images of shard {images.shard} scored", on_progress, total) as progress:
             with damage_set_aside(images.recipe, images.storage, on_progress):
                 for done, rows in measuring.measure():
@@ -75,6 +80,11 @@ def score_shard(
     seconds = time.monotonic() - started
     on_progress(f"shard {images.shard}: scored {total} of {total} images, {total / max(seconds, 1e-6):.1f} images/s")
     return ShardScoring(total, seconds)
+
+
+def _models(tables: Mapping[str, str]) -> dict[str, str]:
+    """What measures, by the folder of each table below that of the generator."""
+    return {name: table.split("/")[2] for name, table in tables.items()}
 
 
 class _Chunks:

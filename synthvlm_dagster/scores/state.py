@@ -59,8 +59,7 @@ class Measurements:
             StorageError: the store cannot be reached.
         """
         judges = recipe.scoring.judges
-        tables = {EMBEDDINGS: embeddings_table(recipe, shard), SCORES: scores_table(recipe, shard)}
-        tables |= {name: judge_table(recipe, name, shard) for name in judges.configured}
+        tables = tables_of(recipe, shard)
         if on_damage:
             for table in tables.values():
                 quarantine_damaged(storage, table, lambda message: on_damage(f"scores of shard {shard}: {message}"))
@@ -129,3 +128,13 @@ class Measurements:
         if columns := self.recipe.scoring.judges.columns:
             scores = scores.filter(pl.all_horizontal(pl.col(columns).is_not_null()))
         return images.present.join(scores, on="image_id", how="anti", maintain_order="left")
+
+
+def tables_of(recipe: Recipe, shard: str | None = None) -> dict[str, str]:
+    """Paths of the tables of a shard's measurements, or of all shards', as the models' files are now.
+
+    Raises:
+        ModelError: a model is written as a path, and nothing is there.
+    """
+    tables = {EMBEDDINGS: embeddings_table(recipe, shard), SCORES: scores_table(recipe, shard)}
+    return tables | {name: judge_table(recipe, name, shard) for name in recipe.scoring.judges.configured}

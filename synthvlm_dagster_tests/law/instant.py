@@ -126,6 +126,8 @@ class InstantGenerator:
         self._settings: Any = None
 
     def load(self, on_progress: Callable[[str], None]) -> float:
+        if self._settings is not None:
+            return 0.0
         self._settings = weights_and_settings(self._generation)
         # Of the file, not of the picture.
         for name in ("image_format", "image_quality"):
@@ -161,7 +163,7 @@ class InstantScorer:
         self._settings: Any = None
 
     def load(self) -> None:
-        self._settings = weights_and_settings(self.clip)
+        self._settings = self._settings or weights_and_settings(self.clip)
 
     def prepare(self, image: np.ndarray) -> bytes:
         return digest(list(image.shape), image.tobytes())
@@ -192,7 +194,7 @@ class InstantJudge:
         self._settings: Any = None
 
     def load(self) -> None:
-        self._settings = weights_and_settings(self._section)
+        self._settings = self._settings or weights_and_settings(self._section)
 
     def prepare(self, image: np.ndarray) -> bytes:
         return digest(list(image.shape), image.tobytes())

@@ -14,6 +14,7 @@ from synthvlm_dagster.captions.measures.measurements import VALUES_SCHEMA
 from synthvlm_dagster.errors import ModelError
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
 from synthvlm_dagster.models.devices import usable_device
+from synthvlm_dagster.models.held import require_unchanged
 from synthvlm_dagster.models.transformers import (
     check_transformers_model,
     load_transformers_model,
@@ -52,7 +53,7 @@ class CausalLmPerplexity:
     def __init__(self, lm: CausalLm) -> None:
         check_transformers_model(lm.model, f"{_FIELD}.model")
         self._lm = lm
-        self.identity = fingerprint("causal_lm", model_identity(lm.model, lm.revision), lm.dtype)
+        self.identity = self._identity()
 
     def measure(self, captions: pl.DataFrame, on_progress: Callable[[str], None]) -> Iterator[pl.DataFrame]:
         """See `Measure`.
@@ -83,6 +84,10 @@ class CausalLmPerplexity:
                     measured += len(done)
                     yielded_at = time.monotonic()
 
+    def _identity(self) -> str:
+        lm = self._lm
+        return fingerprint("causal_lm", model_identity(lm.model, lm.revision), lm.dtype)
+
     @cached_property
     def _loaded(self) -> _LanguageModel:
         import torch
@@ -94,6 +99,7 @@ class CausalLmPerplexity:
         model, tokenizer = load_transformers_model(
             lm.model, lm.revision, f"{_FIELD}.model", classes, "causal language model", dtype=lm.dtype
         )
+        require_unchanged(f"{_FIELD}.model: {lm.model}", self.identity, self._identity())
         loaded = _LanguageModel(model.to(device, getattr(torch, lm.dtype)).eval(), tokenizer)
         if not loaded.is_causal():
             raise ModelError(

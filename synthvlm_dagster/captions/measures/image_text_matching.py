@@ -12,6 +12,7 @@ from PIL import Image
 from synthvlm_dagster.captions.measures.image_text_pairs import measure_pairs
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
 from synthvlm_dagster.models.devices import usable_device
+from synthvlm_dagster.models.held import require_unchanged
 from synthvlm_dagster.models.transformers import (
     check_transformers_model,
     load_transformers_model,
@@ -43,7 +44,7 @@ class BlipMatching:
 
     def __init__(self, rule: ImageTextMatching) -> None:
         self._rule = rule
-        self.identity = fingerprint(self.name, model_identity(rule.model, rule.revision), rule.dtype)
+        self.identity = self._identity()
 
     def measure(self, captions: pl.DataFrame, on_progress: Callable[[str], None]) -> Iterator[pl.DataFrame]:
         """See `Measure`.
@@ -53,6 +54,10 @@ class BlipMatching:
             RecipeError: the device does not exist.
         """
         return measure_pairs(captions, self._load, self._rule.batch_size, on_progress)
+
+    def _identity(self) -> str:
+        rule = self._rule
+        return fingerprint(self.name, model_identity(rule.model, rule.revision), rule.dtype)
 
     def _load(self) -> _MatchingHead:
         import torch
@@ -65,6 +70,7 @@ class BlipMatching:
         model, processor = load_transformers_model(
             rule.model, rule.revision, f"{_FIELD}.model", classes, "BLIP retrieval model"
         )
+        require_unchanged(f"{_FIELD}.model: {rule.model}", self.identity, self._identity())
         return _MatchingHead(model.to(device, getattr(torch, rule.dtype)).eval(), processor)
 
 

@@ -11,6 +11,7 @@ import polars as pl
 from synthvlm_dagster.captions.measures.image_text_pairs import measure_pairs
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
 from synthvlm_dagster.models.devices import usable_device
+from synthvlm_dagster.models.held import require_unchanged
 from synthvlm_dagster.models.open_clip import OpenClip, load_open_clip
 from synthvlm_dagster.recipe import ImageTextSimilarity
 
@@ -40,8 +41,7 @@ class ClipSimilarity:
             raise ValueError(f"{_FIELD}.model is null: nothing is to be measured")
         self._rule = rule
         self._model = rule.model
-        weights = [model_identity(name, None) for name in (rule.model, rule.pretrained) if name is not None]
-        self.identity = fingerprint(self.name, weights, rule.dtype)
+        self.identity = self._identity()
 
     def measure(self, captions: pl.DataFrame, on_progress: Callable[[str], None]) -> Iterator[pl.DataFrame]:
         """See `Measure`.
@@ -52,9 +52,16 @@ class ClipSimilarity:
         """
         return measure_pairs(captions, self._load, self._rule.batch_size, on_progress)
 
+    def _identity(self) -> str:
+        rule = self._rule
+        weights = [model_identity(name, None) for name in (rule.model, rule.pretrained) if name is not None]
+        return fingerprint(self.name, weights, rule.dtype)
+
     def _load(self) -> _Cosine:
         device = usable_device(self._rule.device, f"{_FIELD}.device")
-        return _Cosine(load_open_clip(self._model, self._rule.pretrained, self._rule.dtype, device, _FIELD))
+        clip = load_open_clip(self._model, self._rule.pretrained, self._rule.dtype, device, _FIELD)
+        require_unchanged(f"{_FIELD}.model: {self._model}", self.identity, self._identity())
+        return _Cosine(clip)
 
 
 class _Cosine:

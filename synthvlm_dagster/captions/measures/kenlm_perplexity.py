@@ -17,6 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from synthvlm_dagster.captions.measures.measurements import VALUES_SCHEMA
 from synthvlm_dagster.errors import ModelError
 from synthvlm_dagster.fingerprint import fingerprint, model_identity
+from synthvlm_dagster.models.held import require_unchanged
 from synthvlm_dagster.progress import Progress
 from synthvlm_dagster.recipe import KenLm
 from synthvlm_dagster.recipe.rule import CAPTION_PLACE
@@ -59,8 +60,7 @@ class KenLmPerplexity:
         self._ngrams = _existing(models.model, _NGRAMS)
         self._pieces = _existing(models.sentencepiece, _PIECES)
         self._template = CAPTION_PLACE if template is None else template
-        contents = [model_identity(place, None) for place in (self._ngrams, self._pieces)]
-        self.identity = fingerprint("kenlm", contents, self._template)
+        self.identity = self._identity()
 
     def measure(self, captions: pl.DataFrame, on_progress: Callable[[str], None]) -> Iterator[pl.DataFrame]:
         """See `Measure`.
@@ -78,9 +78,14 @@ class KenLmPerplexity:
                 done += part.height
                 progress.report(done)
 
+    def _identity(self) -> str:
+        contents = [model_identity(place, None) for place in (self._ngrams, self._pieces)]
+        return fingerprint("kenlm", contents, self._template)
+
     @cached_property
     def _loaded(self) -> _KenLmModel:
         model = _KenLmModel(_load_ngrams(self._ngrams), _load_pieces(self._pieces))
+        require_unchanged(f"{_FIELD}: {self._ngrams} or {self._pieces}", self.identity, self._identity())
         if not model.belongs_together():
             raise ModelError(
                 f"{_FIELD}: {self._ngrams} knows none of the pieces that {self._pieces} cuts a text into. Give the two "
