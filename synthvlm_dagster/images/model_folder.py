@@ -53,6 +53,28 @@ def check_folder(folder: Path) -> None:
     Raises:
         ModelError: names what is missing, damaged or pickled.
     """
+    components = {
+        name: value[1]
+        for name, value in _model_index(folder).items()
+        if isinstance(value, list) and len(value) == 2 and isinstance(value[1], str)
+    }
+    for name, class_name in components.items():
+        if not (folder / name).is_dir():
+            raise ModelError(f"{folder}: the component {name} is missing: model_index.json names it, no folder has it")
+        if not class_name.endswith(_WITHOUT_WEIGHTS):
+            _check_weights(folder / name)
+
+
+def pipeline_class(folder: Path) -> str:
+    """The diffusers class that a pipeline's folder names.
+
+    Raises:
+        ModelError: it is not there, or names none.
+    """
+    return _model_index(folder)["_class_name"]
+
+
+def _model_index(folder: Path) -> dict[str, Any]:
     index = folder / "model_index.json"
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such model folder. Correct generation.model (or its refiner) in the recipe")
@@ -60,20 +82,12 @@ def check_folder(folder: Path) -> None:
         raise ModelError(f"{folder}: is no diffusers pipeline: it has no model_index.json")
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
-        components = {
-            name: value[1]
-            for name, value in content.items()
-            if isinstance(value, list) and len(value) == 2 and isinstance(value[1], str)
-        }
+        class_name = content.get("_class_name")
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f"{index}: cannot be read as JSON: {error}") from error
-    if not isinstance(content.get("_class_name"), str):
+    if not isinstance(class_name, str):
         raise ModelError(f"{index}: does not name a diffusers pipeline class under _class_name")
-    for name, class_name in components.items():
-        if not (folder / name).is_dir():
-            raise ModelError(f"{folder}: the component {name} is missing: model_index.json names it, no folder has it")
-        if not class_name.endswith(_WITHOUT_WEIGHTS):
-            _check_weights(folder / name)
+    return content
 
 
 def check_vae(model: str) -> None:
@@ -93,11 +107,13 @@ def check_vae(model: str) -> None:
 
 
 def check_lora(lora: Lora) -> None:
-    """Look whether LoRA weights are one complete safetensors file.
+    """Look whether LoRA weights are one complete safetensors file with tensors that are named as such.
 
     Raises:
         ModelError: names what is missing, damaged or pickled, or says that the file must be named.
     """
+    from safetensors import safe_open
+
     name = lora.weight_name
     if name and not name.endswith(".safetensors"):
         raise ModelError(f"{lora.model}: LoRA weights are read from safetensors files only, which {name} is not")
@@ -114,6 +130,9 @@ def check_lora(lora: Lora) -> None:
         raise ModelError(f"{folder}: the weight file {name} is missing")
     if not name and len(files) > 1:
         raise ModelError(f"{folder}: has several weight files ({', '.join(files)}); name one as weight_name")
+    with safe_open(folder / (name or files[0]), framework="np") as weights:
+        if not any("lora" in tensor.lower() for tensor in weights.keys()):  # noqa: SIM118 - it is no dictionary
+            raise ModelError(f"{folder / (name or files[0])}: holds no LoRA weights. Correct generation.loras")
 
 
 def build_scheduler(scheduler: Scheduler, models_own: Mapping[str, Any]) -> Any:

@@ -146,7 +146,16 @@ def _check_device(name: str, field: str) -> tuple[State, str]:
 
 
 def _check_generation(recipe: Recipe) -> tuple[State, str]:
+    from synthvlm_dagster.images.generators.families import check_family
+    from synthvlm_dagster.images.generators.lora import require_peft
+    from synthvlm_dagster.images.generators.quantization import quantization_config
+
     check_generator(recipe.generation)
+    check_family(recipe.generation)
+    if recipe.generation.loras:
+        require_peft()
+    if recipe.generation.quantization:
+        quantization_config(recipe.generation.quantization)
     refiner = recipe.generation.refiner
     return models_available([recipe.generation.model, *([refiner.model] if refiner else [])])
 

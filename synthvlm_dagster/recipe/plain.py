@@ -81,9 +81,16 @@ def named(section: Section, place: str, without: Collection[str] = ()) -> Iterat
 
 
 def without_folders(settings: Any) -> Any:
-    """Plain settings in which a local path has given place to its last name: where a model lies changes nothing."""
+    """Plain settings in which a local path has given place to its last name: where a model lies changes nothing.
+
+    Nor does the revision of one on this machine; on a hub, none is `main`.
+    """
     if isinstance(settings, dict):
-        return {name: without_folders(value) for name, value in settings.items()}
+        plain = {name: without_folders(value) for name, value in settings.items() if name != _REVISION}
+        model = settings.get("model")
+        if _REVISION in settings and not (isinstance(model, str) and PurePath(model).is_absolute()):
+            plain[_REVISION] = settings[_REVISION] or "main"
+        return plain
     if isinstance(settings, list):
         return [without_folders(value) for value in settings]
     if isinstance(settings, str) and PurePath(settings).is_absolute():

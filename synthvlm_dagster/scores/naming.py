@@ -82,8 +82,12 @@ def ssim_settings(recipe: Recipe) -> dict[str, Any]:
 def scoring_version(recipe: Recipe) -> str:
     """Fingerprint of the recipe's settings of scorer and judges, for Dagster's code version; looks at no model."""
     scoring = recipe.scoring
-    judges = [scoring.judges.model_dump(mode="json")] if scoring.judges.configured else []
-    return fingerprint(without_folders([scoring.clip.model_dump(mode="json"), ssim_settings(recipe), *judges]))
+    judges = {
+        name: section.model_dump(mode="json", exclude=set(JUDGE_SETTINGS[name].speed_settings))
+        for name, section in scoring.judges.on.items()
+    }
+    parts = [scoring.clip.model_dump(mode="json"), ssim_settings(recipe), *([judges] if judges else [])]
+    return fingerprint(without_folders(parts))
 
 
 def _slug(model: str) -> str:

@@ -204,6 +204,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
         {"siglip": {"model": "@/models/siglip", "pretrained": None, "prompt_prefix": "A photo of "}},
         {"siglip": {"model": "ViT-B-16-SigLIP", "pretrained": "webli", "dtype": "bfloat16"}},
         {"vqa": {"model": "@/models/vqa"}},
+        {"vqa": {"model": "@/models/vqa", "revision": "v2"}},
         {"vqa": {"model": "org/vqa", "question": "{caption}?", "answer": "Sure"}},
         {"vqa": {"model": "org/vqa", "revision": "v2", "dtype": "bfloat16"}, **_SIGLIP},
         {"aesthetic": {"predictor": "@/models/predictor.safetensors"}},

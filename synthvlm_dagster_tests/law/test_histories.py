@@ -90,6 +90,18 @@ def _explored(name: str) -> Any:
 
 
 @pytest.mark.hypothesis
+@pytest.mark.skipif(not EXPLORES, reason="HYPOTHESIS_PROFILE=explore asks for it")
+@pytest.mark.parametrize("field", CHOICES)
+def test_each_value_of_a_field_by_itself_and_back(begin_history: Callable[[], History], field: str):
+    history = begin_history()
+    history.run()
+    for number in [*range(1, len(CHOICES[field])), 0]:
+        history.happen([Set(field, number)])
+        history.run()
+    history.project.close()
+
+
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("name", map(_explored, HISTORIES))
 def test_what_stands_is_what_the_recipe_says(begin_history: Callable[[], History], name: str):
     history = begin_history()

@@ -1,6 +1,7 @@
-"""What `synthvlm check` says of caption sources and devices."""
+"""What `synthvlm check` says of caption sources, devices and models."""
 
 import json
+import re
 import zipfile
 
 import pytest
@@ -65,3 +66,28 @@ def test_a_device_that_this_machine_lacks_is_an_error(tmp_path):
         assert found[field].state == "error"
         assert f"{field}: torch cannot use '{name}'" in found[field].message
     assert not [subject for subject in {at.subject for at in check_recipe(demo)} if subject.endswith("device")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"generator": "sd3"}, "generation.generator: .* is a StableDiffusionXLPipeline, not of the family sd3"),
+        ({"loras": [{"model": "CLIP"}]}, "holds no LoRA weights. Correct generation.loras"),
+        ({"quantization": {"backend": "no-such"}}, "generation.quantization.backend: no-such is none of bitsandbytes"),
+        (
+            {
+                "num_inference_steps": 50,
+                "scheduler": {"name": "LCMScheduler", "config": {"original_inference_steps": 4}},
+            },
+            "LCMScheduler refuses original_inference_steps: 4 with num_inference_steps 50",
+        ),
+    ],
+)
+def test_what_a_run_would_refuse_of_the_model_is_an_error(tmp_path, settings, told):
+    demo = load_recipe("demo")
+    settings = json.loads(json.dumps(settings).replace("CLIP", demo.scoring.clip.model))
+    generation = demo.generation.model_validate(demo.generation.model_dump(exclude_unset=True) | settings)
+    recipe = demo.model_copy(update={"storage": str(tmp_path / "storage"), "generation": generation})
+    found = {at.subject: at for at in check_recipe(recipe)}
+    assert found["generation.model"].state == "error"
+    assert re.search(told, found["generation.model"].message), found["generation.model"].message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from synthvlm_dagster.errors import RecipeError
@@ -13,6 +14,7 @@ from synthvlm_dagster.images.generators.pixart import PixArtSigma
 from synthvlm_dagster.images.generators.sd3 import StableDiffusion3
 from synthvlm_dagster.images.generators.sdxl import StableDiffusionXL, StableDiffusionXLTurbo
 from synthvlm_dagster.images.generators.stable_diffusion import StableDiffusion
+from synthvlm_dagster.images.model_folder import is_local, pipeline_class
 from synthvlm_dagster.recipe import Generation
 
 FAMILIES: dict[str, type[Family]] = {
@@ -37,10 +39,28 @@ def family_of(pipelines: Sequence[Any], generation: Generation) -> Family:
     if generation.generator == "auto":
         recognized = (family for family in _RECOGNIZED if class_name in family.pipeline_classes)
         return next(recognized, AnyPipeline)(pipelines, generation)
-    family = FAMILIES[generation.generator]
-    if class_name not in family.pipeline_classes:
+    _require_family(class_name, generation)
+    return FAMILIES[generation.generator](pipelines, generation)
+
+
+def check_family(generation: Generation) -> None:
+    """Refuse, without loading it, a model folder of another family than the recipe names.
+
+    Raises:
+        ModelError: the folder is no pipeline.
+        RecipeError: it is of another family.
+    """
+    if generation.generator == "auto" or not is_local(generation.model):
+        return
+    class_name = pipeline_class(Path(generation.model))
+    # A class that no family knows may become one of them when it is loaded for drawing from text.
+    if any(class_name in family.pipeline_classes for family in _RECOGNIZED):
+        _require_family(class_name, generation)
+
+
+def _require_family(class_name: str, generation: Generation) -> None:
+    if class_name not in FAMILIES[generation.generator].pipeline_classes:
         raise RecipeError(
             f"generation.generator: {generation.model} is a {class_name}, not of the family {generation.generator}; "
             "name its family, or write auto"
         )
-    return family(pipelines, generation)

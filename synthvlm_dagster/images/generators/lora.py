@@ -20,8 +20,7 @@ def fuse_loras(pipeline: Any, loras: Sequence[Lora]) -> None:
     """
     if not loras:
         return
-    if importlib.util.find_spec("peft") is None:
-        raise RecipeError("generation.loras: needs the package peft: pip install 'synthvlm_dagster[lora]'")
+    require_peft()
     if not hasattr(pipeline, "load_lora_weights"):
         raise RecipeError(f"generation.loras: {type(pipeline).__name__} takes none; remove them")
     for lora in loras:
@@ -42,3 +41,9 @@ def fuse_loras(pipeline: Any, loras: Sequence[Lora]) -> None:
             raise ModelError(f"{lora.model}: cannot be loaded as LoRA weights: {error_reason(error)}") from error
         if not loaded:
             raise ModelError(f"{lora.model}: has no LoRA weights for the parts of a {type(pipeline).__name__}")
+
+
+def require_peft() -> None:
+    """Raise RecipeError where the package is missing that diffusers loads LoRA weights with."""
+    if importlib.util.find_spec("peft") is None:
+        raise RecipeError("generation.loras: needs the package peft: pip install 'synthvlm_dagster[lora]'")

@@ -1,6 +1,7 @@
 """CLIP similarity of captions with their original images: the raw cosine, and a reason wherever there is none."""
 
 import importlib.resources
+import shutil
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -180,3 +181,11 @@ def test_weights_that_must_be_fetched_without_network(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError, match=r"image_text_similarity\.model: .*cannot be loaded.*need the network"):
         list(ClipSimilarity(ImageTextSimilarity()).measure(captions, lambda _: None))
+
+
+def test_a_model_replaced_before_it_was_loaded_measures_nothing(captions: pl.DataFrame, tmp_path: Path) -> None:
+    folder = shutil.copytree(SHAPES_CLIP, tmp_path / "clip")
+    measure = similarity(folder)
+    (folder / "README.md").write_text("of another training")
+    with pytest.raises(ModelError, match=r"image_text_similarity\.model: .*/clip: its files have been changed"):
+        measured(captions.head(2), measure)

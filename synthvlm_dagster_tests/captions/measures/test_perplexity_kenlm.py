@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -266,3 +267,11 @@ def test_captions_of_people_against_the_formula(tmp_path: Path) -> None:
     plain = plain_perplexity(models)
     values = measured(KenLmPerplexity(models, WRAPPED), sample)["value"].to_list()
     assert values == rounded(plain(WRAPPED.replace("{caption}", text)) for text in sample)
+
+
+def test_a_model_replaced_before_it_was_loaded_measures_nothing(models: KenLm, tmp_path: Path) -> None:
+    ngrams = Path(shutil.copy(models.model, tmp_path))
+    measure = KenLmPerplexity(KenLm(model=str(ngrams), sentencepiece=models.sentencepiece))
+    ngrams.write_bytes(ngrams.read_bytes() + b"\n")
+    with pytest.raises(ModelError, match=r"perplexity.*: its files have been changed"):
+        measured(measure, ["a circle"])
