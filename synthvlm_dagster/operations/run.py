@@ -282,6 +282,15 @@ class Pipeline:
         passed_through = passed_through[: passed_through.index(self._sharded[key]) + 1]
         record_shards(self.instance, self._specs[key], passed_through, self.dataset, self.state())
 
+    def record_every_shard(self) -> None:
+        """Tell Dagster of the complete shards of every asset that it does not know as they are.
+
+        Raises:
+            StorageError: the store cannot be reached.
+        """
+        for key in self._sharded:
+            self._record_shards(key)
+
     def parents(self, key: dg.AssetKey) -> list[dg.AssetKey]:
         """The assets that an asset is made of."""
         return [dep.asset_key for dep in self._specs[key].deps]

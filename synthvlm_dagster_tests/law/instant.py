@@ -40,6 +40,7 @@ _WITHOUT_EFFECT = frozenset(
         "content_credentials",
         "device",
         "fuse_qkv",
+        "generator",
         "if_not_measured",
         "images_per_chunk",
         "licence",

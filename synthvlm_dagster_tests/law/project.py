@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
@@ -169,3 +170,13 @@ class Project:
             asset_selection=list(asset.keys),
             raise_on_error=False,
         )
+
+    def night(self, **limits: Any) -> bool:
+        """As a run of the job `regenerate_weak_pairs`; returns whether it succeeded."""
+        repository = _repository(self.recipe.model_dump_json(exclude_unset=True))
+        config = {"ops": {"try_weak_captions_again": {"config": limits}}}
+        # A job that runs in this process is told of no code location.
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(dg.OpExecutionContext, "repository_def", property(lambda _: repository))
+            job = repository.get_job("regenerate_weak_pairs")
+            return job.execute_in_process(config, instance=self.instance, raise_on_error=False).success

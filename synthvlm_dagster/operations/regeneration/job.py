@@ -99,6 +99,8 @@ def regenerate_weak_pairs(dataset: Dataset) -> dg.JobDefinition:
         from synthvlm_dagster.operations.run import Pipeline
 
         pipeline = Pipeline(context.repository_def, context.instance, dataset)
+        # The night made images and scores; what else is known of its shards was told of those before.
+        pipeline.record_every_shard()
         make_everything_missing(context, pipeline, pipeline.behind_the_shards())
 
     @dg.op(
