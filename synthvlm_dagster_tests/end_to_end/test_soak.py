@@ -11,7 +11,10 @@ from synthvlm_dagster_tests.end_to_end.project import Project
 
 SOAK = Path(__file__).parents[2] / "benchmarks" / "soak.py"
 
-pytestmark = pytest.mark.skipif(not SOAK.is_file(), reason="the benchmarks are in the repository alone")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not SOAK.is_file(), reason="the benchmarks are in the repository alone"),
+]
 
 
 def test_a_few_kills_cost_nothing(tmp_path, monkeypatch):

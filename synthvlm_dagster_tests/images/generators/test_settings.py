@@ -309,7 +309,8 @@ def test_fused_projections_draw_the_same(make_generator: MakeGenerator, family: 
 
 
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
-@pytest.mark.parametrize("family", ["sdxl", pytest.param("pixart-sigma", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("family", ["sdxl", "pixart-sigma"])
 def test_a_compiled_model_draws_the_same(make_generator: MakeGenerator, family: str) -> None:
     settings = {"num_inference_steps": 1, "guidance_scale": 1}
     compiled = make_generator(family, compile=True, **settings)
