@@ -38,6 +38,15 @@ def test_relative_paths_start_at_the_recipe_and_hub_ids_stay(tmp_path):
     assert parse(SMALLEST, tmp_path).generation.model == "org/model"
 
 
+def test_a_weights_file_beside_the_recipe_is_found_from_everywhere(tmp_path):
+    (tmp_path / "weights.pt").touch()
+    text = SMALLEST + "scoring: {clip: {pretrained: weights.pt}, judges: {siglip: {pretrained: webli}}}\n"
+    scoring = parse(text, tmp_path).scoring
+    assert scoring.clip.pretrained == str(tmp_path / "weights.pt")
+    assert scoring.judges.siglip.pretrained == "webli"
+    assert parse(text).scoring.clip.pretrained == "weights.pt"
+
+
 def test_storage_defaults_to_a_folder_beside_the_dagster_home(tmp_path, monkeypatch):
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SYNTHVLM_STORAGE", raising=False)

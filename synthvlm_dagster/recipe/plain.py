@@ -22,8 +22,6 @@ HOW_IT_IS_COMPUTED = (
 )
 """Settings, at any depth, that say how fast, where and at what price something is measured, not what comes out."""
 
-_ALSO_NAMES = ("pretrained",)
-"""Fields without a mark that may hold a path beside other things."""
 _REVISION = "revision"
 
 
@@ -103,4 +101,4 @@ def _names(section: Section, field: str) -> bool:
     info = type(section).model_fields[field]
     # Pydantic lifts the marks of `Location` to the field, but leaves those of `Location | None` in the annotation.
     inner = [mark for part in get_args(info.annotation) for mark in getattr(part, "__metadata__", ())]
-    return field in _ALSO_NAMES or any(isinstance(mark, LocationMark) for mark in [*info.metadata, *inner])
+    return any(isinstance(mark, LocationMark) for mark in [*info.metadata, *inner])

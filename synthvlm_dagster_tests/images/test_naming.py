@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from synthvlm_dagster.errors import ModelError
-from synthvlm_dagster.images.naming import generator_name
+from synthvlm_dagster.images.naming import generator_name, generator_version
 from synthvlm_dagster.recipe import Recipe
 
 
@@ -50,10 +50,36 @@ def test_the_recipes_seed_changes_the_name(tiny_recipe: Callable[..., Recipe]) -
 
 
 @pytest.mark.parametrize(
-    "changed", [{"batch_size": 7}, {"images_per_chunk": 9}, {"device": "auto"}, {"licence": "Apache-2.0"}]
+    "changed",
+    [
+        {"batch_size": 7},
+        {"images_per_chunk": 9},
+        {"device": "auto"},
+        {"licence": "Apache-2.0"},
+        {"revision": "of a folder"},
+    ],
 )
-def test_what_changes_no_pixel_keeps_the_name(tiny_recipe: Callable[..., Recipe], changed: dict) -> None:
+def test_what_changes_no_pixel_keeps_name_and_code_version(tiny_recipe: Callable[..., Recipe], changed: dict) -> None:
     assert generator_name(tiny_recipe(changed)) == generator_name(tiny_recipe())
+    assert generator_version(tiny_recipe(changed)) == generator_version(tiny_recipe())
+
+
+def test_a_certificate_counts_by_what_it_holds(tiny_recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    versions = set()
+    for name in ("one", "other"):
+        (tmp_path / f"{name}.pem").write_bytes(b"a certificate")
+        signed = {"certificate": str(tmp_path / f"{name}.pem"), "private_key": str(tmp_path / f"{name}.pem")}
+        recipe = tiny_recipe({"content_credentials": signed})
+        versions.add((generator_name(recipe), generator_version(recipe)))
+    assert len(versions) == 1
+    assert generator_version(tiny_recipe()) != versions.pop()[1]
+
+
+def test_on_a_hub_no_revision_is_main(tiny_recipe: Callable[..., Recipe]) -> None:
+    hub = [tiny_recipe({"model": "org/model", "revision": revision}) for revision in (None, "main", "v2")]
+    for version_of in (generator_name, generator_version):
+        unnamed, main, second = map(version_of, hub)
+        assert unnamed == main != second
 
 
 def test_png_has_no_quality(tiny_recipe: Callable[..., Recipe]) -> None:

@@ -18,7 +18,9 @@ class AestheticJudge(Section):
     model: ModelName = Field(
         "ViT-L-14", description="open_clip model whose image embeddings the head was trained on; name, hub or folder."
     )
-    pretrained: str | None = Field("openai", description="open_clip weights tag; null for hub models and folders.")
+    pretrained: ModelName | None = Field(
+        "openai", description="open_clip weights tag, or a weights file; null for hub models and folders."
+    )
     dtype: Dtype = Field("float32", description="Precision of the CLIP model.")
 
 

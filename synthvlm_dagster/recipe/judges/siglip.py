@@ -15,7 +15,9 @@ class SiglipJudge(ClipScoring):
     model: ModelName = Field(
         "ViT-B-16-SigLIP", description="open_clip architecture, hub model (hf-hub:…) or folder; SigLIP or any other."
     )
-    pretrained: str | None = Field("webli", description="open_clip weights tag; null for hub models and folders.")
+    pretrained: ModelName | None = Field(
+        "webli", description="open_clip weights tag, or a weights file; null for hub models and folders."
+    )
     prompt_prefix: str = Field("", description="Text put before each caption.")
 
 

@@ -16,7 +16,9 @@ class ImageTextSimilarity(Bounds, MayBeUnmeasured):
     model: ModelName | None = Field(
         "ViT-B-32", description="open_clip architecture, hub model (hf-hub:…) or folder; null: measure nothing."
     )
-    pretrained: str | None = Field("openai", description="open_clip weights tag; null for hub models and folders.")
+    pretrained: ModelName | None = Field(
+        "openai", description="open_clip weights tag, or a weights file; null for hub models and folders."
+    )
     dtype: Dtype = Field("float32", description="Precision of the model.")
     batch_size: int = Field(64, ge=1, description="Images measured together.")
     device: str = Field("auto", description="torch device; `auto` takes cuda when there is one, else cpu.")

@@ -181,6 +181,7 @@ def test_names_follow_what_changes_values(recipe: Recipe, judged: Recipe) -> Non
     asked = judged.scoring.judges.model_dump()
     other_batches = with_judges(judged, **asked | {"vqa": asked["vqa"] | {"batch_size": 3}})
     assert judge_table(other_batches, "vqa", SHARD) == table
+    assert scoring_version(other_batches) == scoring_version(judged)
     other_question = with_judges(judged, **asked | {"vqa": asked["vqa"] | {"question": "{caption}?"}})
     assert judge_table(other_question, "vqa", SHARD) != table
     assert scorer_name(judged) == scorer_name(recipe)
