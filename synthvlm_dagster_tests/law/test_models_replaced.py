@@ -12,30 +12,28 @@ from synthvlm_dagster_tests.law.instant import InstantGenerator, InstantJudge, I
 from synthvlm_dagster_tests.law.world import WEIGHTS
 
 
-@pytest.mark.parametrize("method", ["load", "work"])
 @pytest.mark.parametrize(
-    ("model", "work", "file"),
+    ("model", "during", "file"),
     [
+        (InstantGenerator, "load", "models/painter/weights.safetensors"),
         (InstantGenerator, "denoise", "models/painter/weights.safetensors"),
         (InstantScorer, "score", "models/clip/weights.safetensors"),
-        (InstantJudge, "score", "models/siglip/weights.safetensors"),
+        (InstantJudge, "load", "models/siglip/weights.safetensors"),
     ],
 )
 def test_a_model_replaced_during_a_run(
     begin_history: Callable[[], History],
     monkeypatch: pytest.MonkeyPatch,
-    method: str,
     model: type,
-    work: str,
+    during: str,
     file: str,
 ) -> None:
-    """While it is loaded, or after: the run fails or not, and the next leaves what a fresh one would make."""
+    """While it is loaded, or after: the run fails, and the next leaves what a fresh one would make."""
     history = begin_history()
     project = history.project
     project.world.set("scoring.judges", {"siglip": {"model": "@/models/siglip"}})
     first, again = WEIGHTS
-    name = "load" if method == "load" else work
-    real = getattr(model, name)
+    real = getattr(model, during)
     with monkeypatch.context() as patched:
         calls: list[None] = []
 
@@ -46,7 +44,7 @@ def test_a_model_replaced_during_a_run(
             calls.append(None)
             return result
 
-        patched.setattr(model, name, replacing)
+        patched.setattr(model, during, replacing)
         ran = project.run()
         assert calls
     assert not ran.succeeded
