@@ -62,7 +62,7 @@ class Measuring:
         self._reduced_size = reduced_size(images.recipe)
 
     def measure(self) -> Iterator[tuple[int, dict[str, pl.DataFrame]]]:
-        """Measure, batch by batch, what is not measured.
+        """Measure, batch by batch, what is not measured; after `load_models`.
 
         Yields:
             Images done so far; and the new rows of `SCORES`, of `EMBEDDINGS` and of each judge, where there are any.
@@ -70,9 +70,8 @@ class Measuring:
         Raises:
             DamagedImagesError: an image cannot be decoded; names the image and its file.
             ImageError: an image cannot be measured.
-            ModelError: a model cannot be loaded, or gives NaN.
+            ModelError: a model gives NaN.
         """
-        self.load_models()
         complete = sorted(set.intersection(*self._measured.values()))
         rows = (
             self._images.scan()
